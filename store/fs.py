@@ -1,0 +1,78 @@
+"""The one seam under every change to the disk, so that a test can stop between any two calls.
+
+Reads do not go through it: they change nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+_UNSYNCABLE = frozenset({errno.EINVAL, errno.ENOTSUP})
+"""What some network file systems answer to fsync of a directory; nothing else is tolerated."""
+
+
+class FileSystem:
+    """The calls the store makes to change the disk; each either happens or raises OSError."""
+
+    def create(self, path: Path) -> int:
+        """Open a new file for writing; FileExistsError if it is there."""
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Write some of `data`; returns how many bytes."""
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        """Wait until the file's bytes are durable."""
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+    def fsync_dir(self, path: Path) -> None:
+        """Wait until the names in a directory are durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in _UNSYNCABLE:
+                raise
+        finally:
+            os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename; an existing target file is replaced, so callers look first, under the lock."""
+        source.rename(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Hard link; FileExistsError if the target is there."""
+        os.link(source, target)
+
+    def symlink(self, text: str, path: Path) -> None:
+        """Make a symbolic link holding `text`."""
+        path.symlink_to(text)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file or link."""
+        path.unlink()
+
+    def mkdir(self, path: Path) -> None:
+        """Make a directory and its parents; no error if it is there."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty directory."""
+        path.rmdir()
+
+    def write_all(self, fd: int, data: bytes | memoryview) -> None:
+        """Write the whole of `data`, however often the system takes less."""
+        view = memoryview(data)
+        while view:
+            view = view[self.write(fd, view) :]
+
+
+LOCAL = FileSystem()
+"""The real thing."""

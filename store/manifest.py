@@ -1,0 +1,114 @@
+"""A checkpoint's manifest: everything listing, ranking and verifying need, without torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+from ckptop.store.records import SCHEMA, Actor, Mode, Record
+
+Tier = Literal["training", "milestone", "production"]
+TIERS: tuple[Tier, ...] = ("training", "milestone", "production")
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Ranking(Record, frozen=True, kw_only=True):
+    """The metric a milestone was made for."""
+
+    name: str
+    mode: Mode
+
+
+class Pin(Record, frozen=True, kw_only=True):
+    """A person's mark: never deleted."""
+
+    time: float
+    actor: Actor
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """`<checkpoint>.json`, in place before the `.pt` is renamed to its committed name.
+
+    Metric values are numbers, or the strings "NaN", "Infinity", "-Infinity".
+    """
+
+    schema: int = SCHEMA
+    id: str
+    file: str
+    """The `.pt`'s own name, no directory."""
+    tier: Tier
+    run: str
+    run_id: str
+    model_name: str
+    attempt: int
+    epoch: int
+    """From 1."""
+    global_step: int
+    """Optimizer steps done."""
+    time: float
+    metrics: dict[str, float | str] = {}
+    ranking: Ranking | None = None
+    config: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+    git_commit: str | None = None
+    size_bytes: int
+    xxh3_128: str
+    """Hex of the whole file."""
+    pinned: Pin | None = None
+    forks: list[str] = []
+    """Runs that began from this checkpoint; it is kept for them."""
+
+    def metric(self, name: str) -> float | None:
+        """The value of `name`, NaN included, or None where it was not recorded."""
+        value = self.metrics.get(name)
+        return None if value is None else to_number(value)
+
+
+class TensorEntry(Record, frozen=True, kw_only=True):
+    """One tensor of a checkpoint file."""
+
+    name: str
+    """Dotted path in the file: `model_state_dict.fc1.weight`."""
+    dtype: str
+    """`float32`, `bfloat16`, …"""
+    shape: list[int]
+    strides: list[int]
+    """In elements."""
+    offset: int | None
+    """Bytes from the start of the file to the first element; None where the record is compressed."""
+    storage: str
+    """Record key in the file; equal keys share memory."""
+    size_bytes: int
+    """Bytes of the elements addressed, shared or not."""
+
+
+class TensorIndex(Record, frozen=True, kw_only=True):
+    """`<checkpoint>.tensors.json`: apart, so that listing stays quick."""
+
+    schema: int = SCHEMA
+    file: str
+    tensors: list[TensorEntry]
+
+
+def to_number(value: float | str) -> float:
+    """A stored metric value as a float; unknown strings are NaN."""
+    return _NON_FINITE.get(value, math.nan) if isinstance(value, str) else float(value)
+
+
+def to_stored(value: float) -> float | str:
+    """A float as JSON can hold it: non-finite values become strings."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def stored_metrics(metrics: dict[str, Any] | None) -> dict[str, float | str]:
+    """Metrics of any number type (tensors and NumPy scalars too) as JSON can hold them."""
+    return {name: to_stored(float(value)) for name, value in (metrics or {}).items()}
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """A record as readable JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"

@@ -1,0 +1,150 @@
+"""The files of a run as typed records: run.json, status.json, control requests.
+
+Unknown fields are ignored, so that an older viewer reads a newer trainer's store. Times are
+seconds since the epoch, as floats.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA = 1
+"""Version of every record here; raised only when an old reader would misread."""
+
+Phase = Literal["starting", "running", "paused", "stopped", "finished", "failed"]
+Mode = Literal["min", "max"]
+
+LIVE_PHASES = frozenset({"starting", "running", "paused"})
+"""Phases in which a process is expected to be there."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the JSON records; equal by value."""
+
+
+class Command(Record, frozen=True, kw_only=True):
+    """How the run was started, and so how it is resumed."""
+
+    python: str
+    argv: list[str]
+    """Arguments of the interpreter: `["-m", "ckptop.cli", "train", "digits"]`."""
+    cwd: str
+    env: dict[str, str] = {}
+    """Only variables that change what is computed; never secrets."""
+
+
+class Parent(Record, frozen=True, kw_only=True):
+    """Where a fork began."""
+
+    run: str
+    checkpoint: str
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """What best means for a run."""
+
+    name: str
+    mode: Mode
+
+
+class DataSource(Record, frozen=True, kw_only=True):
+    """The training data, by path or name, and the hash of its content."""
+
+    path: str
+    hash: str
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """One process's stretch of a run."""
+
+    attempt: int
+    """From 1."""
+    from_step: int
+    """Optimizer steps already done; lines and checkpoints of earlier attempts past it are abandoned."""
+    from_checkpoint: str | None = None
+    time: float
+    overrides: dict[str, Any] = {}
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """run.json: who this run is. Replaced whole at each attempt."""
+
+    schema: int = SCHEMA
+    id: str
+    name: str
+    task: str
+    created: float
+    config: dict[str, Any] = {}
+    seed: int | None = None
+    command: Command | None = None
+    git_commit: str | None = None
+    host: str = ""
+    parent: Parent | None = None
+    sweep: str | None = None
+    metric: Metric | None = None
+    data: DataSource | None = None
+    attempts: list[Attempt] = []
+
+
+class Slurm(Record, frozen=True, kw_only=True):
+    """The Slurm job a trainer runs in; a higher restart count supersedes a lower one."""
+
+    job_id: str
+    restart_count: int
+
+
+class Process(Record, frozen=True, kw_only=True):
+    """A process that can be told from a later one with the same pid."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    host: str
+    user: str
+    slurm: Slurm | None = None
+
+
+class Exit(Record, frozen=True, kw_only=True):
+    """How the last attempt ended."""
+
+    code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+
+
+class Status(Record, frozen=True, kw_only=True):
+    """status.json: the live state, replaced whole at most once a second."""
+
+    phase: Phase
+    attempt: int = 0
+    epoch: int = 0
+    """From 1; 0 before the first."""
+    step: int = 0
+    total_epochs: int | None = None
+    total_steps: int | None = None
+    heartbeat: float
+    last_step_time: float | None = None
+    step_seconds: float | None = None
+    """Mean seconds of a recent optimizer step."""
+    process: Process
+    exit: Exit | None = None
+
+
+class Actor(Record, frozen=True, kw_only=True):
+    """Who did something."""
+
+    user: str
+    host: str
+    pid: int
+
+
+class ControlRequest(Record, frozen=True, kw_only=True):
+    """control/<time_ns>-<8 hex>.json: what a viewer asks of the trainer."""
+
+    id: str
+    time: float
+    user: str
+    action: str
+    args: dict[str, Any] = {}
