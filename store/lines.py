@@ -1,0 +1,91 @@
+"""JSON lines as ckptop writes them: whole lines, appended; every line is JSON, non-finite numbers included.
+
+A line cut off by a crash is ended by the next writer, so that it costs readers that one line and not the next too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.manifest import to_stored
+
+_BLOCK_BYTES = 64 * 1024
+
+
+def open_lines(path: Path) -> int:
+    """Open `path` for appending, made if missing; readable, for the look at its last byte."""
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def is_torn(descriptor: int) -> bool:
+    """Whether the file ends in the middle of a line."""
+    size_bytes = os.fstat(descriptor).st_size
+    return size_bytes > 0 and os.pread(descriptor, 1, size_bytes - 1) != b"\n"
+
+
+def append_line(path: Path, line: bytes, *, sync: bool = False, fs: FileSystem = LOCAL) -> None:
+    """Append `line`, which ends with a newline, by one write; a torn line before it is ended first.
+
+    Whoever else appends to this file must be kept out by a lock.
+
+    Raises:
+        OSError: The disk refused; the file may end with part of the line.
+    """
+    descriptor = open_lines(path)
+    try:
+        fs.write_all(descriptor, b"\n" + line if is_torn(descriptor) else line)
+        if sync:
+            fs.fsync(descriptor)
+    finally:
+        fs.close(descriptor)
+
+
+def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:
+    """The whole lines within the last `limit_bytes` of `path`, newest first, read a block at a time.
+
+    Raises:
+        OSError: It cannot be read, or is no file.
+    """
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        first = max(0, end - limit_bytes)
+        rest = b""
+        is_torn_end = True
+        while end > first:
+            begin = max(first, end - _BLOCK_BYTES)
+            file.seek(begin)
+            lines = (file.read(end - begin) + rest).split(b"\n")
+            if is_torn_end and len(lines) > 1:
+                lines.pop()  # what follows the last newline: nothing, or a line still being written
+                is_torn_end = False
+            end, rest = begin, lines[0]
+            if not is_torn_end:
+                yield from reversed(lines[1:])
+        if first == 0 and not is_torn_end:
+            yield rest
+
+
+def to_json(value: object) -> Any:
+    """`value` as msgspec can write it and any reader can read it, nested values included.
+
+    NaN and infinities become strings, what is like a number (0-d tensors, NumPy scalars) a number, anything else text.
+    """
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    if isinstance(value, msgspec.Struct):
+        return to_json(msgspec.to_builtins(value))
+    if isinstance(value, Mapping):
+        return {to_json(str(key)): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(item) for item in value]
+    try:
+        return to_stored(float(value))  # type: ignore[arg-type]  # whether float() takes it is the question
+    except (TypeError, ValueError):
+        return to_json(str(value))
