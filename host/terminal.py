@@ -30,7 +30,6 @@ _STRING = rf"(?:\x1b[PX^_\]]|[\x90\x98\x9d-\x9f])[^{_CONTROLS}]*(?:\x07|\x1b\\|\
 _CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
 _SHORT_ESCAPE = r"\x1b[ -/]*[0-~]"
 
-_UNSAFE = re.compile(f"[{_CONTROLS}{_INVISIBLE}]")
 _REMOVED = re.compile(f"{_STRING}|{_CSI}|{_SHORT_ESCAPE}|[{_INVISIBLE}]+")
 _CONTROL_RUN = re.compile(f"[{_CONTROLS}]+")
 
@@ -43,7 +42,7 @@ def clean(text: str, limit: int | None = None) -> str:
         limit: At most this many characters (not terminal cells), the last an ellipsis where something was
             cut.
     """
-    if _UNSAFE.search(text) is not None:
+    if not (text.isascii() and text.isprintable()):  # 0.1 µs, and nearly every string ends here
         # Controls go second: what is left of a broken sequence cannot form a new one without its ESC.
         text = _CONTROL_RUN.sub(" ", _REMOVED.sub("", text))
     if limit is not None and len(text) > limit:

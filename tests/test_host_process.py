@@ -181,7 +181,7 @@ def test_a_number_that_is_no_pid_names_no_process(pid: int) -> None:
 def test_a_thread_is_no_process(child: subprocess.Popen[bytes]) -> None:
     """A thread's number has a stat file of its own, and pidfd_open refuses it."""
     done = threading.Event()
-    thread = threading.Thread(target=done.wait)
+    thread = threading.Thread(target=done.wait, daemon=True)
     thread.start()
     assert thread.native_id is not None
     recycled = dataclasses.replace(current_process(), pid=thread.native_id, start_ticks=1)
@@ -260,10 +260,11 @@ def test_a_new_log_can_be_read_by_others_and_written_by_us_only(tmp_path: Path) 
 
 def test_a_detached_child_survives_the_end_of_the_session_that_started_it(tmp_path: Path) -> None:
     """The starter leads a session with a terminal of its own; closing that terminal hangs the starter up."""
+    child = "import os, signal; print(os.getpid(), os.readlink('/proc/self/fd/0'), flush=True); signal.pause()"
     starter = (
         "import os, signal, sys; from pathlib import Path; from ckptop.host.process import start_detached\n"
-        "child = start_detached([sys.executable, '-c', 'import os, signal\\nprint(os.getpid(), flush=True)"
-        "\\nsignal.pause()'], cwd=Path('.'), env=os.environ, log_path=Path('log'))\n"
+        f"child = start_detached([sys.executable, '-c', {child!r}], cwd=Path('.'), env=os.environ,"
+        " log_path=Path('log'))\n"
         "signal.pause()"
     )
     pid, terminal = os.forkpty()
@@ -272,7 +273,8 @@ def test_a_detached_child_survives_the_end_of_the_session_that_started_it(tmp_pa
         os.execv(sys.executable, [sys.executable, "-c", starter])  # noqa: S606  # no shell is the point
     log = tmp_path / "log"
     wait_for(lambda: log.exists() and log.read_text().endswith("\n"), "the child to tell its pid")
-    survivor = identity_of(int(log.read_text()))
+    number, standard_input = log.read_text().split()
+    survivor = identity_of(int(number))
 
     os.close(terminal)
     status = os.waitpid(pid, 0)[1]
@@ -280,6 +282,7 @@ def test_a_detached_child_survives_the_end_of_the_session_that_started_it(tmp_pa
     assert os.waitstatus_to_exitcode(status) == -signal.SIGHUP
     assert is_alive(survivor) is True
     assert send_signal(survivor, signal.SIGKILL) is True
+    assert standard_input == "/dev/null"  # not the terminal, whose end would be an error to read
 
 
 @pytest.mark.parametrize("ignored", [[], ["SIGHUP"], ["SIGINT"], ["SIGHUP", "SIGINT"]], ids="+".join)
