@@ -248,7 +248,7 @@ def test_widths_are_terminal_cells() -> None:
         ("漢字漢字漢字", 8, "漢字…字"),
         ("ab", 1, "…"),
         ("ab", 0, ""),
-        ("aaae\u0301bbbb", 5, "aa…bb"),
+        ("aaaaae\u0301bbbb", 9, "aaaa…bbbb"),
     ],
 )
 def test_names_are_cut_in_the_middle(name: str, width: int, text: str) -> None:
