@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.staging import staged_name
 
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ def write_quickly(path: Path, data: bytes, fs: FileSystem = LOCAL) -> None:
 
 
 def _stage(path: Path, data: bytes, fs: FileSystem, staging: Path | None, *, sync: bool) -> Path:
-    staged = (staging or path.parent) / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    staged = (staging or path.parent) / staged_name(path.name)
     fd = fs.create(staged)
     try:
         fs.write_all(fd, data)
@@ -77,9 +76,5 @@ def decode(data: bytes, kind: type[T], path: Path) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = (
-            "is truncated"
-            if "truncated" in str(error) or not data
-            else f"does not hold what it should: {error}"
-        )
+        what = "is truncated" if "truncated" in str(error) or not data else f"does not hold what it should: {error}"
         raise Damaged(f"{path} {what}") from None

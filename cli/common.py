@@ -1,0 +1,96 @@
+"""What every command shares: options, the store a command means, tables, JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ckptop.host.terminal import clean
+from ckptop.store.errors import NotFound
+from ckptop.store.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_STORE = "./runs"
+STORE_VARIABLE = "CKPTOP_STORE"
+
+
+def store_option(function: F) -> F:
+    """`--store DIR`."""
+    return click.option(
+        "--store", "store_path", metavar="DIR", type=click.Path(path_type=Path), default=default_store,
+        help=f"The store (default: ${STORE_VARIABLE}, else {DEFAULT_STORE}).",
+    )(function)  # fmt: skip
+
+
+def json_option(function: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(function)
+
+
+def default_store() -> Path:
+    """$CKPTOP_STORE, else ./runs."""
+    return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, str | None]:
+    """What `[STORE|RUN]` means: a run of the store first, then a run's directory, then a store.
+
+    Raises:
+        NotFound: It is none of these.
+    """
+    root = store_path or default_store()
+    if where is None:
+        return Store.open(root), None
+    if (root / where / "run.json").exists():
+        return Store.open(root), where
+    path = Path(where)
+    if (path / "run.json").exists():
+        return Store.open(path.parent), path.resolve().name
+    if path.exists() and store_path is None:
+        return Store.open(path), None
+    if root.exists():
+        return Store.open(root), Store.open(root).run(where).name  # its error lists the runs there are
+    raise NotFound(f"{where} is neither a run in {root} nor a store; `ckptop train` makes one")
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON; NaN and infinities as strings."""
+    import msgspec
+
+    from ckptop.store.lines import to_json
+
+    text = msgspec.json.format(msgspec.json.encode(to_json(value)), indent=2)
+    click.echo(text.decode())
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """Print columns two spaces apart; `right` names the right-aligned ones. Cells are cleaned."""
+    from ckptop.host.units import cell_width
+
+    cells = [list(head), *[[clean(cell) for cell in row] for row in rows]]
+    widths = [max(cell_width(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        padded = []
+        for column, cell in enumerate(row):
+            space = " " * (widths[column] - cell_width(cell))
+            padded.append(space + cell if column in right else cell + space)
+        click.echo("  ".join(padded).rstrip())
+
+
+def say(message: str) -> None:
+    """Tell a person something on stderr, cleaned, so that stdout stays for the answer."""
+    click.echo(clean(message), err=True)
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    try:
+        return sys.stdout.isatty()
+    except ValueError:  # closed
+        return False

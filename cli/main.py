@@ -1,0 +1,145 @@
+"""The command line: finds the command, imports only that one, and turns every error into one line.
+
+`ckptop --version` imports click and nothing else of weight; `ckptop STORE` is the dashboard.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+COMMANDS = {
+    "demo": "demo",
+    "train": "train",
+    "resume": "resume",
+    "ls": "listing",
+    "verify": "verify",
+    "prune": "prune",
+    "delete": "delete",
+    "restore": "delete",
+    "promote": "promote",
+    "stop": "stop",
+    "dashboard": "dashboard",
+}
+"""Command to module of `ckptop.cli`; each module has a click command named like the command."""
+
+_SUMMARIES = {
+    "demo": "Train two real models in the background and watch them.",
+    "train": "Train a task, headless.",
+    "resume": "Go on with a run, in the background, where it stopped.",
+    "ls": "List runs, or a run's checkpoints.",
+    "verify": "Check sizes and hashes of everything kept.",
+    "prune": "Move old checkpoints of a run to its trash, by a policy.",
+    "delete": "Move checkpoints to the trash.",
+    "restore": "Take checkpoints back from the trash.",
+    "promote": "Make a checkpoint a milestone or a release.",
+    "stop": "Stop a running trainer after its step; it saves first.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is used; what is no command is a store to watch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_SUMMARIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ckptop.cli.{COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            _require_store_or_suggest(args[0])
+            args = ["dashboard", *args]
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUMMARIES.items()))
+
+
+def _require_store_or_suggest(word: str) -> None:
+    if Path(word).exists() or os.sep in word:
+        return
+    near = difflib.get_close_matches(word, _SUMMARIES, n=1)
+    hint = f"did you mean `ckptop {near[0]}`?" if near else "`ckptop --help` lists the commands"
+    raise click.UsageError(f"{word!r} is neither a command nor a store; {hint}")
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"ckptop {version('ckptop')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="[OPTIONS]",
+    subcommand_metavar="[STORE] | COMMAND …",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Say which.")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """htop for training runs and their checkpoints.
+
+    `ckptop [STORE]` opens the dashboard on a store of runs ($CKPTOP_STORE, else ./runs).
+
+    Exit codes: 0 done; 1 the answer is no; 2 wrong use; 3 stopped, resumable; 10 store; 11 not found;
+    12 damaged; 13 held by another; 14 disk; 15 data; 16 training failed; 17 a missing extra.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.exit(cli.main(["dashboard"], standalone_mode=False) or 0)
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command; returns the exit code. Every expected error is one line on stderr."""
+    try:
+        code = cli.main(args, prog_name="ckptop", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`ckptop ls | head`); nothing more can be told to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    from ckptop.host.terminal import clean
+    from ckptop.store.errors import CkptopError
+
+    if isinstance(error, CkptopError):
+        click.echo(f"ckptop: {clean(str(error))}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"ckptop: {clean(where + (error.strerror or str(error)))}", err=True)
+        return 14
+    raise error

@@ -1,0 +1,61 @@
+"""`ckptop verify`: is everything on disk what was written?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckptop.cli.common import default_store, json_option, print_json, store_or_run
+from ckptop.host.terminal import clean
+from ckptop.host.units import format_bytes
+from ckptop.store.errors import EXIT_DONE
+from ckptop.store.find import find_checkpoint
+from ckptop.store.store import Store
+from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_run
+
+EXIT_DAMAGED = 12
+
+
+@click.command()
+@click.argument("what", metavar="[STORE|RUN|CHECKPOINT]", required=False)
+@click.option("--store", "store_path", metavar="DIR", type=click.Path(path_type=Path), help="The store.")
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, what: str | None, store_path: Path | None, as_json: bool) -> None:
+    """Check sizes and hashes; exit 12 if anything is damaged."""
+    report = _verify(what, store_path, quiet=as_json)
+    if as_json:
+        findings = [
+            {"key": f.key, "message": f.message, "advice": f.advice, "damaged": f.severe} for f in report.findings
+        ]
+        print_json({"checked": report.checked, "checked_bytes": report.checked_bytes, "damaged": report.damaged,
+                    "findings": findings})  # fmt: skip
+    else:
+        _print(report)
+    ctx.exit(EXIT_DAMAGED if report.damaged else EXIT_DONE)
+
+
+def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report:
+    if what is not None and (":" in what or what.endswith(".pt")):
+        _view, info = find_checkpoint(Store(store_path or default_store()), what)
+        finding = verify_checkpoint(info)
+        return Report(1, info.size_bytes, (finding,) if finding else ())
+    store, name = store_or_run(what, store_path)
+    views = store.runs() if name is None else [store.run(name)]
+    stderr = click.get_text_stream("stderr")
+    with click.progressbar(length=total_bytes(views), label="verifying", file=stderr, hidden=quiet) as bar:
+        reports = [verify_run(view, bar.update) for view in views]
+    return Report(
+        sum(report.checked for report in reports),
+        sum(report.checked_bytes for report in reports),
+        tuple(finding for report in reports for finding in report.findings),
+    )
+
+
+def _print(report: Report) -> None:
+    for finding in report.findings:
+        click.echo(clean(f"{'✗' if finding.severe else '!'} {finding.message}: {finding.advice}"))
+    good = report.checked - report.damaged
+    size = format_bytes(report.checked_bytes)
+    click.echo(f"Verified {report.checked} ({size}): {good} good, {report.damaged} damaged.")

@@ -1,0 +1,93 @@
+"""The commit protocol: a committed name is whole and durable, or it is not there.
+
+The bytes are staged and fsynced before this module is called. Under the lock: manifest and
+tensor index in place, directory synced, `.pt` renamed (the commit), directory synced again.
+A crash before the rename leaves manifests without a `.pt`, which no reader counts.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from ckptop.store.errors import StoreError
+from ckptop.store.files import write_durably
+from ckptop.store.fs import FileSystem
+from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
+from ckptop.store.links import NO_LINKS
+from ckptop.store.manifest import Manifest, TensorIndex, encode
+from ckptop.store.staging import staged_name
+
+MAX_COPIES = 10_000
+"""Saves of one (epoch, step) under different names, before something is plainly wrong."""
+
+
+def commit(
+    fs: FileSystem,
+    paths: CheckpointPaths,
+    staged: Path,
+    directory: Path,
+    name_of: Callable[[int], str],
+    manifest: Manifest,
+    index: TensorIndex,
+) -> Path:
+    """Commit a staged, fsynced file under the first free name; the caller holds the lock.
+
+    Args:
+        fs: The seam.
+        paths: The set the checkpoint joins.
+        staged: The file, on the same file system.
+        directory: Where it goes.
+        name_of: Names by copy, from 1; a committed name is never taken again.
+        manifest: Its `file` is set here.
+        index: The same.
+
+    Raises:
+        OSError: The disk refused; nothing was committed and nothing committed before was touched.
+    """
+    final = _first_free(directory, name_of)
+    manifest = msgspec.structs.replace(manifest, file=final.name)
+    index = msgspec.structs.replace(index, file=final.name)
+    write_durably(tensors_path(final), encode_index(index), fs, staging=paths.staging)
+    write_durably(manifest_path(final), encode(manifest), fs, staging=paths.staging)
+    fs.rename(staged, final)
+    fs.fsync_dir(directory)
+    return final
+
+
+def _first_free(directory: Path, name_of: Callable[[int], str]) -> Path:
+    for copy in range(1, MAX_COPIES):
+        path = directory / name_of(copy)
+        if not path.exists() and not path.is_symlink():
+            return path
+    raise StoreError(f"{directory} holds {MAX_COPIES:,} checkpoints named {name_of(1)}; choose other steps")
+
+
+def encode_index(index: TensorIndex) -> bytes:
+    """A tensor index as JSON, a tensor a line."""
+    lines = b",\n  ".join(msgspec.json.encode(entry) for entry in index.tensors)
+    head = b'{"schema":%d,"file":%s,"tensors":[\n  ' % (index.schema, msgspec.json.encode(index.file))
+    return head + lines + b"\n]}\n"
+
+
+def link_or_copy(fs: FileSystem, paths: CheckpointPaths, source: Path) -> Path:
+    """A second name for committed bytes, in `.staging`: a hard link, else a copy that is fsynced.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    staged = paths.staging / staged_name(source.name)
+    try:
+        fs.link(source, staged)
+    except OSError as error:
+        if error.errno not in NO_LINKS | {errno.EMLINK, errno.EXDEV}:
+            raise
+        fd = fs.create(staged)
+        with source.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                fs.write_all(fd, chunk)
+        fs.fsync(fd)
+        fs.close(fd)
+    return staged

@@ -1,0 +1,96 @@
+"""From what a person types to a run and a checkpoint: `digits:best`, `digits:epoch=10`, a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, metric_mode
+from ckptop.store.errors import NotFound, UsageError
+from ckptop.store.store import Store
+from ckptop.store.views import RunView, read_run, read_standalone
+
+
+def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
+    """The checkpoint a person named.
+
+    Args:
+        store: Where runs are looked up.
+        text: `RUN`, `RUN:latest`, `RUN:best`, `RUN:best=METRIC`, `RUN:epoch=N`, `RUN:step=N`, `RUN:FILE` or
+            the path of a checkpoint of any run.
+
+    Raises:
+        NotFound: There is no such run or checkpoint.
+        UsageError: The words mean several checkpoints, which are listed, or nothing.
+    """
+    if "/" in text or (text.endswith(".pt") and ":" not in text):
+        return _by_path(Path(text))
+    name, _, selector = text.partition(":")
+    view = store.run(name)
+    return view, select(view, selector or "latest")
+
+
+def select(view: RunView, selector: str) -> CheckpointInfo:
+    """A checkpoint of a run by `latest`, `best`, `best=METRIC`, `epoch=N`, `step=N` or file name.
+
+    Raises:
+        NotFound: There is none.
+        UsageError: Several match, or the selector is not one.
+    """
+    if not view.checkpoints:
+        raise NotFound(f"{view.name} has no checkpoint yet; the first comes with its first save")
+    word, _, value = selector.partition("=")
+    if selector == "latest":
+        return _or_missing(view.latest, view, "a readable training checkpoint")
+    if selector == "best":
+        if view.metric is None:
+            raise UsageError(f"{view.name} names no metric; say {view.name}:best=METRIC")
+        return _or_missing(view.best, view, f"a checkpoint that recorded {view.metric.name}")
+    if word == "best":
+        return _or_missing(
+            best_of(view.checkpoints, value, metric_mode(value)), view, f"a checkpoint that recorded {value}"
+        )
+    if word in ("epoch", "step") and value.isdigit():
+        return _by_number(view, word, int(value))
+    named = [info for info in view.checkpoints if selector in (info.name, info.key)]
+    if named:
+        return named[-1]
+    raise NotFound(
+        f"{view.name} has no checkpoint {selector!r}; say latest, best, best=METRIC, epoch=N, step=N or a file name"
+    )
+
+
+def _by_number(view: RunView, word: str, number: int) -> CheckpointInfo:
+    """An epoch with several steps is ambiguous; the same step in two tiers is not."""
+    matches = [info for info in view.checkpoints if (info.epoch if word == "epoch" else info.step) == number]
+    places = {(info.epoch, info.step) for info in matches}
+    if len(places) > 1:
+        names = ", ".join(info.key for info in matches)
+        raise UsageError(f"{view.name}:{word}={number} means several: {names}; name one by step or file")
+    matches.sort(key=lambda info: (info.manifest is not None, info.tier == "training", info.order))
+    return _or_missing(matches[-1] if matches else None, view, f"a checkpoint of {word} {number}")
+
+
+def _or_missing(info: CheckpointInfo | None, view: RunView, what: str) -> CheckpointInfo:
+    if info is None:
+        raise NotFound(f"{view.name} has not {what}; `ckptop ls {view.name}` lists what it has")
+    return info
+
+
+def _by_path(path: Path) -> tuple[RunView, CheckpointInfo]:
+    full = path.expanduser().resolve()
+    if not full.is_file():
+        raise NotFound(f"{path} does not exist")
+    view = _run_around(full)
+    for info in view.checkpoints if view is not None else ():
+        if info.path.resolve() == full:
+            return view, info
+    raise NotFound(f"{path} is not a live checkpoint of a run; `ckptop ls` lists those there are")
+
+
+def _run_around(file: Path) -> RunView | None:
+    """The run, or the stand-alone set, that a file in one of its tiers belongs to."""
+    if len(file.parents) > 2 and (file.parents[2] / "run.json").exists():
+        return read_run(file.parents[2])
+    if Store(file.parents[1]).is_standalone:
+        return read_standalone(file.parents[1])
+    return None

@@ -1,0 +1,63 @@
+"""Going back: a run that starts again at step S leaves what it did past S behind.
+
+The attempt line in metrics.jsonl commits it; what follows (run.json, the moves to `.discarded/`) is
+completed by whoever opens the run for writing next, if the trainer died in between.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from ckptop.store.checkpoint_info import in_lineage, read_checkpoints, scan_tier
+from ckptop.store.files import write_durably
+from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.layout import RunPaths
+from ckptop.store.links import refresh_links
+from ckptop.store.locks import FileLock
+from ckptop.store.manifest import TIERS, encode
+from ckptop.store.metric_log import attempt_lines
+from ckptop.store.moving import move
+from ckptop.store.records import Attempt, RunRecord
+
+
+def recorded_attempts(paths: RunPaths, record: RunRecord) -> RunRecord:
+    """`record` with the attempts that metrics.jsonl knows and it does not: their trainer died in between."""
+    known = {attempt.attempt for attempt in record.attempts}
+    missing = [
+        Attempt(attempt=number, from_step=from_step, time=time)
+        for number, from_step, time in attempt_lines(paths.metrics)
+        if number not in known
+    ]
+    if not missing:
+        return record
+    attempts = sorted([*record.attempts, *missing], key=lambda attempt: attempt.attempt)
+    return msgspec.structs.replace(record, attempts=attempts)
+
+
+def write_record(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL) -> None:
+    """Replace run.json, durably."""
+    write_durably(paths.record, encode(record), fs)
+
+
+def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL) -> int:
+    """Move checkpoints of abandoned stretches to `.discarded/<attempt that went back>/`; returns how many.
+
+    Raises:
+        OSError: The disk refused; each checkpoint is whole, here or there, and lineage hides those still here.
+    """
+    checkpoints = paths.checkpoints
+    moved = 0
+    with FileLock(checkpoints.lock):
+        for tier in TIERS[:2]:
+            for info in scan_tier(checkpoints.tier(tier), tier):
+                if in_lineage(info.attempt, info.step, record.attempts):
+                    continue
+                later = next(
+                    item for item in record.attempts if item.attempt > info.attempt and info.step > item.from_step
+                )
+                directory = checkpoints.discarded / str(later.attempt) / tier
+                fs.mkdir(directory)
+                move(fs, checkpoints, info.path, directory / info.name)
+                moved += 1
+        if moved:
+            refresh_links(fs, checkpoints, read_checkpoints(checkpoints, record.attempts))
+    return moved

@@ -1,0 +1,78 @@
+"""status.json kept alive: a thread that writes it once a second and looks for control requests.
+
+It beats on while the loop hangs, so a stall is told by `last_step_time`, never by the heartbeat.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from ckptop.store.files import write_durably, write_quickly
+from ckptop.store.layout import RunPaths
+from ckptop.store.manifest import encode
+from ckptop.store.records import Exit, Phase, Status
+
+BEAT_SECONDS = 1.0
+"""How often status.json is replaced, at most."""
+
+
+class Heartbeat:
+    """Owns status.json. `update` costs an attribute write; the thread does the rest.
+
+    A beat that the disk refuses is dropped and the next one tried: training goes on.
+    """
+
+    def __init__(self, paths: RunPaths, status: Status, on_beat: Callable[[], None]) -> None:
+        self._paths, self._status, self._on_beat = paths, status, on_beat
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ckptop-heartbeat", daemon=True)
+        self.problem: str | None = None
+        """What the disk said to the newest beat, None if it took it."""
+
+    @property
+    def status(self) -> Status:
+        """The state as the next beat will write it."""
+        return self._status
+
+    def start(self) -> None:
+        """Write the first status and begin to beat."""
+        write_quickly(self._paths.status, encode(self._status))
+        self._thread.start()
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the status; the next beat writes them."""
+        with self._lock:
+            self._status = msgspec.structs.replace(self._status, **changes)
+
+    def write_now(self) -> None:
+        """Write the status without waiting for the beat."""
+        with self._lock:
+            self._status = msgspec.structs.replace(self._status, heartbeat=time.time())
+            try:
+                write_quickly(self._paths.status, encode(self._status))
+            except OSError as error:
+                self.problem = f"{self._paths.status} was not written: {error.strerror}"
+            else:
+                self.problem = None
+
+    def stop(self, phase: Phase, exit_: Exit) -> None:
+        """End the thread and write the last status, durably.
+
+        Raises:
+            OSError: The disk refused; the file holds an older status, whole.
+        """
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._status = msgspec.structs.replace(self._status, phase=phase, exit=exit_, heartbeat=time.time())
+        write_durably(self._paths.status, encode(self._status))
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            self.write_now()
+            self._on_beat()

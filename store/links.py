@@ -1,0 +1,75 @@
+"""The links people and their scripts use: `latest.pt`, `best_accuracy.pt`. Nothing of ckptop reads them.
+
+They are conveniences made from the manifests, so after any change to a set they can be made again.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
+from ckptop.store.files import write_durably
+from ckptop.store.fs import FileSystem
+from ckptop.store.layout import CheckpointPaths
+from ckptop.store.names import file_safe_metric
+from ckptop.store.records import Mode
+from ckptop.store.staging import staged_name
+
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
+"""How file systems without links answer."""
+
+
+def point(fs: FileSystem, staging: Path, link: Path, target_name: str) -> None:
+    """Make `link` a relative link to its neighbour `target_name`, replacing an older link.
+
+    Where the file system refuses links a small `.json` of the same stem stands in.
+
+    Raises:
+        OSError: The disk refused; the old link, if any, is as it was.
+    """
+    staged = staging / staged_name(link.name)
+    try:
+        fs.symlink(target_name, staged)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        stand_in = link.with_name(link.name.removesuffix(".pt") + ".json")
+        write_durably(stand_in, msgspec.json.encode({"file": target_name}) + b"\n", fs, staging=staging)
+        return
+    fs.rename(staged, link)
+    fs.fsync_dir(link.parent)
+
+
+def refresh_links(fs: FileSystem, paths: CheckpointPaths, checkpoints: Iterable[CheckpointInfo]) -> None:
+    """Make the links of a set say what its checkpoints say; one whose target is gone is removed.
+
+    The caller holds the lock.
+    """
+    wanted = _wanted_links(paths, list(checkpoints))
+    for directory in (paths.training, paths.milestone):
+        with suppress(FileNotFoundError):
+            for path in list(directory.iterdir()):
+                if path.is_symlink() and path not in wanted:
+                    fs.unlink(path)
+    for link, target_name in wanted.items():
+        if not link.is_symlink() or str(link.readlink()) != target_name:
+            point(fs, paths.staging, link, target_name)
+
+
+def _wanted_links(paths: CheckpointPaths, checkpoints: list[CheckpointInfo]) -> dict[Path, str]:
+    wanted = {}
+    if (latest := latest_of(checkpoints)) is not None:
+        wanted[paths.training / "latest.pt"] = latest.name
+    milestones: dict[tuple[str, Mode], list[CheckpointInfo]] = {}
+    for info in checkpoints:
+        if info.tier == "milestone" and info.manifest is not None and info.manifest.ranking is not None:
+            ranking = info.manifest.ranking
+            milestones.setdefault((ranking.name, ranking.mode), []).append(info)
+    for (metric, mode), made in milestones.items():
+        if (best := best_of(made, metric, mode)) is not None:
+            wanted[paths.milestone / f"best_{file_safe_metric(metric)}.pt"] = best.name
+    return wanted

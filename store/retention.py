@@ -1,0 +1,188 @@
+"""What a policy would keep and delete, with reasons: pure functions, nothing happens here.
+
+Rules are joined by OR: a checkpoint that any rule keeps is kept. Protected ones always are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode
+from ckptop.store.errors import UsageError
+from ckptop.store.manifest import Tier
+from ckptop.store.records import Metric, Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Rules for keeping checkpoints of some tiers; other tiers are not touched.
+
+    At least one rule must be given: a policy of none would delete everything it may.
+    """
+
+    keep_last: int | None = None
+    """The newest N of each tier named."""
+    keep_every_epochs: int | None = None
+    """Those of every Kth epoch; the last of an epoch stands for it."""
+    keep_every_steps: int | None = None
+    """Those whose step is a multiple of K."""
+    keep_best: int | None = None
+    """The best N by `metric`."""
+    metric: str | None = None
+    mode: Mode | None = None
+    """By the metric's name where it is not said."""
+    tiers: tuple[Tier, ...] = ("training",)
+
+    def __post_init__(self) -> None:
+        rules = (self.keep_last, self.keep_every_epochs, self.keep_every_steps, self.keep_best)
+        if all(rule is None for rule in rules):
+            raise UsageError("a policy needs a rule: keep the last N, every K epochs or steps, or the best N")
+        if any(rule is not None and rule < 0 for rule in rules):
+            raise UsageError("a policy's numbers must not be negative")
+        if 0 in (self.keep_every_epochs, self.keep_every_steps):
+            raise UsageError("keep every 0 epochs or steps has no meaning; leave the rule out")
+        if self.keep_best is not None and self.metric is None:
+            raise UsageError("keep the best N needs a metric to rank by")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protection:
+    """What no policy may delete, beside pins, the newest and the best."""
+
+    metric: Metric | None = None
+    """The run's metric; the best by it is protected."""
+    started_from: frozenset[str] = frozenset()
+    """Keys (`training/<name>`) a live attempt started from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint that stays, and why."""
+
+    info: CheckpointInfo
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A checkpoint that goes, and why."""
+
+    info: CheckpointInfo
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would happen, before anything does. Both lists newest first."""
+
+    kept: tuple[Kept, ...] = ()
+    deleted: tuple[Deleted, ...] = ()
+    deleted_bytes: int = 0
+    """Bytes that only the deleted ones hold, each inode once: freed at once, or by the purge of the trash."""
+    kept_bytes: int = 0
+    """Bytes the kept ones hold, each inode once."""
+    pinned: int = field(default=0)
+
+    @property
+    def deleted_keys(self) -> frozenset[str]:
+        """`tier/name` of those that go."""
+        return frozenset(item.info.key for item in self.deleted)
+
+
+def plan(checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], protection: Protection) -> Plan:
+    """Decide for each checkpoint whether it is kept, and say why.
+
+    Args:
+        checkpoints: The live checkpoints of one run, both tiers; the order does not matter.
+        policies: Joined by OR. A tier that none names is kept whole.
+        protection: Always kept.
+    """
+    reasons: dict[str, list[str]] = {info.key: [] for info in checkpoints}
+    for policy in policies:
+        for key, reason in _kept_by(policy, checkpoints):
+            reasons[key].append(reason)
+    for key, reason in _protected(checkpoints, policies, protection):
+        reasons[key].insert(0, reason)
+    kept, deleted = [], []
+    for info in sorted(checkpoints, key=lambda info: info.order, reverse=True):
+        if reasons[info.key]:
+            kept.append(Kept(info, tuple(dict.fromkeys(reasons[info.key]))))
+        else:
+            deleted.append(Deleted(info, _why_deleted(info, policies)))
+    kept_inodes = {item.info.inode: item.info.size_bytes for item in kept}
+    freed = {item.info.inode: item.info.size_bytes for item in deleted if item.info.inode not in kept_inodes}
+    pinned = sum(item.info.pinned for item in kept)
+    return Plan(tuple(kept), tuple(deleted), sum(freed.values()), sum(kept_inodes.values()), pinned)
+
+
+def _kept_by(policy: Policy, checkpoints: Iterable[CheckpointInfo]) -> Iterable[tuple[str, str]]:
+    for tier in policy.tiers:
+        members = sorted((c for c in checkpoints if c.tier == tier), key=lambda c: c.order, reverse=True)
+        if policy.keep_last:
+            for info in members[: policy.keep_last]:
+                yield info.key, f"in the last {policy.keep_last}"
+        if policy.keep_every_epochs:
+            yield from _every_epochs(members, policy.keep_every_epochs)
+        if policy.keep_every_steps:
+            for info in members:
+                if info.step and info.step % policy.keep_every_steps == 0:
+                    yield info.key, f"every {policy.keep_every_steps} steps"
+        if policy.keep_best is not None and policy.metric is not None:
+            yield from _best(members, policy.keep_best, policy.metric, policy.mode)
+
+
+def _every_epochs(newest_first: Iterable[CheckpointInfo], every: int) -> Iterable[tuple[str, str]]:
+    seen: set[int] = set()
+    for info in newest_first:
+        if info.epoch and info.epoch % every == 0 and info.epoch not in seen:
+            seen.add(info.epoch)
+            yield info.key, f"every {every} epochs"
+
+
+def _best(members: Iterable[CheckpointInfo], n: int, metric: str, mode: Mode | None) -> Iterable[tuple[str, str]]:
+    remaining = list(members)
+    for info in remaining:
+        if info.metric(metric) is None:
+            yield info.key, f"{metric} is not recorded"
+    for place in range(n):
+        best = best_of(remaining, metric, mode or metric_mode(metric))
+        if best is None:
+            return
+        remaining.remove(best)
+        yield best.key, f"best {metric}" if place == 0 else f"in the best {n} by {metric}"
+
+
+def _protected(
+    checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], protection: Protection
+) -> Iterable[tuple[str, str]]:
+    tiers = {tier for policy in policies for tier in policy.tiers}
+    if (latest := latest_of(checkpoints)) is not None:
+        yield latest.key, "latest"
+    if protection.metric is not None:
+        best = best_of(checkpoints, protection.metric.name, protection.metric.mode)
+        if best is not None:
+            yield best.key, f"best {protection.metric.name}"
+    for info in checkpoints:
+        if info.pinned:
+            yield info.key, "pinned"
+        if info.key in protection.started_from:
+            yield info.key, "this attempt began here"
+        if info.manifest is None:
+            yield info.key, "its manifest is unreadable"
+        elif info.manifest.forks:
+            yield info.key, f"{info.manifest.forks[0]} began here"
+        if info.tier not in tiers:
+            yield info.key, f"{info.tier}s are kept" if info.tier == "milestone" else f"{info.tier} is kept"
+
+
+def _why_deleted(info: CheckpointInfo, policies: Sequence[Policy]) -> str:
+    policy = next(policy for policy in policies if info.tier in policy.tiers)
+    if policy.keep_last:
+        return f"past the last {policy.keep_last}"
+    if policy.keep_best is not None and policy.metric is not None:
+        value = info.metric(policy.metric)
+        shown = "NaN" if value is None or math.isnan(value) else f"{value:.4g}"
+        return f"{policy.metric} {shown} is not in the best {policy.keep_best}"
+    return "no rule keeps it"

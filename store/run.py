@@ -1,0 +1,436 @@
+"""A run being written: its lease, its records, its metric log and its checkpoints.
+
+    with Run.create("runs", name="mine", task="mine", config={"lr": 0.1}) as run:
+        run.log(1, {"train/loss": 0.5})
+
+An attempt begins with `begin`, or with the first line logged: until then nothing of an earlier
+attempt is abandoned, so a resume that fails while it builds the model changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import msgspec
+from ckptop.host.process import current_process
+from ckptop.store.control import answer, pending
+from ckptop.store.environment import capture_command, git_commit
+from ckptop.store.errors import Damaged, DiskError, NotFound, UsageError
+from ckptop.store.events import append_event
+from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
+from ckptop.store.heartbeat import Heartbeat
+from ckptop.store.layout import RunPaths
+from ckptop.store.lease import Lease, slurm_of_environment
+from ckptop.store.metric_writer import MetricWriter
+from ckptop.store.names import check_run_name
+from ckptop.store.records import (
+    Attempt,
+    Command,
+    ControlRequest,
+    DataSource,
+    Exit,
+    Metric,
+    Mode,
+    Parent,
+    Process,
+    RunRecord,
+    Status,
+)
+from ckptop.store.resume import Start, choose_start, resume_request
+from ckptop.store.staging import remove_stale
+from ckptop.store.views import read_run
+
+if TYPE_CHECKING:
+    from ckptop.store.checkpoints import CheckpointManager, RunLink
+
+
+class _Keep(NamedTuple):
+    training: int
+    milestones: int | None
+
+
+class Run:
+    """One attempt at a run, held by this process. Made by `create`; a context manager.
+
+    Leaving the block by an exception ends the run as failed (by KeyboardInterrupt as stopped), otherwise
+    as finished. The trainer's process may also die at any time: what was logged and committed stays.
+    """
+
+    def __init__(self, paths: RunPaths, record: RunRecord, lease: Lease, start: Start, keep: _Keep) -> None:
+        self.paths, self.record, self.start = paths, record, start
+        self.attempt = max((attempt.attempt for attempt in record.attempts), default=0) + 1
+        self._lease, self._keep = lease, keep
+        self._begun = self._ended = False
+        self._stop_reason: str | None = None
+        self._created = time.time()
+        self._arrived: list[ControlRequest] = []
+        self._seen_requests: set[str] = set()
+        self._overrides: dict[str, Any] = {}
+        self._checkpoints: Any = None
+        self._metrics = MetricWriter(paths.metrics)
+        self._system = MetricWriter(paths.system)
+        self._heartbeat = Heartbeat(paths, self._first_status(), self._look_for_requests)
+        self._heartbeat.start()
+
+    @classmethod
+    def create(
+        cls,
+        store: Path | str,
+        *,
+        name: str,
+        task: str,
+        config: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        metric: tuple[str, Mode] | None = None,
+        data: DataSource | None = None,
+        total_epochs: int | None = None,
+        total_steps: int | None = None,
+        resume: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        command: Command | None = None,
+        parent: Parent | None = None,
+        steal: bool = False,
+        max_training_checkpoints: int = 3,
+        max_milestones: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Run:
+        """Make a run, or take one up where it stopped, and hold it.
+
+        A process started by `ckptop resume` takes up the run it was started for, whatever is said here.
+
+        Args:
+            store: The store's root; made if missing.
+            name: The run's name.
+            task: What it trains.
+            config: The configuration, as JSON can hold it.
+            seed: The seed everything random is made from.
+            metric: What best means: its name, and whether lower ("min") or higher ("max") is better.
+            data: The training data and its hash.
+            total_epochs: Epochs planned.
+            total_steps: Optimizer steps planned.
+            resume: None: the run must be new. `auto`: from the latest checkpoint if there is one. `latest`,
+                `best`, `epoch=N`, `step=N` or a file name: from that one.
+            overrides: What this attempt changes of the configuration; recorded with it.
+            command: How to start this again; this process's own command line by default.
+            parent: Where a fork began.
+            steal: Take the lease of another host without watching its heartbeat.
+            max_training_checkpoints: Newest training checkpoints kept, beside best and pinned; 0 keeps all.
+            max_milestones: Best milestones kept; None keeps all.
+            say: Told in a line what a person should know, such as a wait for another host's heartbeat.
+
+        Raises:
+            UsageError: The name cannot name a run, or is taken and `resume` is None.
+            NotFound: `resume` names a checkpoint that is not there.
+            Damaged: The checkpoint asked for does not verify.
+            Held: Another process holds the run.
+            DiskError: The disk refused.
+        """
+        request = resume_request()
+        if request is not None:
+            store, name, resume = request.store, request.run, request.checkpoint
+        paths = RunPaths(Path(store) / check_run_name(name))
+        _require_new_or_resumed(paths, resume)
+        try:
+            paths.root.mkdir(parents=True, exist_ok=True)
+            paths.control.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DiskError(error.errno, f"{paths.root} cannot be made: {error.strerror}") from None
+        lease = Lease.acquire(paths, steal=steal, say=say)
+        try:
+            new = _new_record(name, task, config, seed, metric, data, command, parent)
+            record, start = _take_up(paths, new, resume)
+            keep = _Keep(max_training_checkpoints, max_milestones)
+            run = cls(paths, record, lease, start, keep)
+        except BaseException:
+            lease.release()
+            raise
+        run._overrides = dict(overrides or (request.overrides if request is not None else {}))
+        run._heartbeat.update(total_epochs=total_epochs, total_steps=total_steps)
+        return run
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.paths.root.name
+
+    @property
+    def root(self) -> Path:
+        """The run's directory."""
+        return self.paths.root
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.start.from_checkpoint is not None
+
+    @property
+    def checkpoints(self) -> CheckpointManager:
+        """The run's checkpoints; the first use imports torch."""
+        if self._checkpoints is None:
+            from ckptop.store.checkpoints import CheckpointManager
+
+            self._checkpoints = CheckpointManager(
+                self.paths.checkpoints.root,
+                max_training_checkpoints=self._keep.training,
+                max_milestones=self._keep.milestones,
+                model_name=self.record.task,
+                store_root=self.paths.root.parent,
+                run=self._link(),
+                on_event=self._event_of_manager,
+            )
+        manager: CheckpointManager = self._checkpoints
+        return manager
+
+    # The attempt
+
+    def begin(
+        self,
+        *,
+        total_epochs: int | None = None,
+        total_steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin the attempt: everything is built and the checkpoint, if any, was loaded.
+
+        The attempt line commits a going-back: earlier lines and checkpoints past `start.from_step` are
+        abandoned from here on. Does nothing a second time.
+
+        Raises:
+            DiskError: The disk refused; whoever opens the run next completes or ignores the attempt.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        now = time.time()
+        attempt = Attempt(
+            attempt=self.attempt, from_step=self.start.from_step, from_checkpoint=self.start.key, time=now,
+            overrides=self._overrides,
+        )  # fmt: skip
+        changes: dict[str, Any] = {"attempts": [*self.record.attempts, attempt]}
+        if config is not None:
+            changes["config"] = dict(config)
+        self.record = msgspec.structs.replace(self.record, **changes)
+        try:
+            self._metrics.attempt(self.attempt, self.start.from_step)
+            write_record(self.paths, self.record)
+            discard_abandoned(self.paths, self.record)
+        except OSError as error:
+            raise DiskError(error.errno, f"{self.root} cannot be written: {error.strerror}") from None
+        if self._checkpoints is not None:
+            self._checkpoints.bind(self._link())
+        totals = {"total_epochs": total_epochs, "total_steps": total_steps}
+        self._heartbeat.update(
+            phase="running", last_step_time=now, **{k: v for k, v in totals.items() if v is not None}
+        )
+        self._heartbeat.write_now()
+        self.event("started", from_step=self.start.from_step, from_checkpoint=self.start.key)
+
+    def log(self, step: int, metrics: Mapping[str, float], *, epoch: int | None = None) -> None:
+        """Append one line of metrics: one write, nothing waits in the process.
+
+        Args:
+            step: Optimizer steps done.
+            metrics: `split/name` or plain names to numbers, 0-d tensors included (reading a CUDA one waits for it).
+            epoch: From 1; the one last told to `progress` where it is not said.
+        """
+        if not self._begun:
+            self.begin()
+        self._metrics.log(step, metrics, epoch=self._heartbeat.status.epoch if epoch is None else epoch)
+
+    def log_system(self, sample: Mapping[str, float]) -> None:
+        """Append a sample of the machine to system.jsonl, at the present step."""
+        status = self._heartbeat.status
+        self._system.log(status.step, sample, epoch=status.epoch)
+
+    def progress(self, *, epoch: int, step: int, step_seconds: float | None = None) -> None:
+        """Say where the loop is; the next heartbeat writes it."""
+        self._heartbeat.update(epoch=epoch, step=step, step_seconds=step_seconds, last_step_time=time.time())
+
+    def touch(self) -> None:
+        """Say that the loop is alive without a step: evaluation, loading."""
+        self._heartbeat.update(last_step_time=time.time())
+
+    def set_phase(self, phase: Literal["running", "paused"]) -> None:
+        """Say that the loop waits, or goes on."""
+        self._heartbeat.update(phase=phase, last_step_time=time.time())
+        self._heartbeat.write_now()
+
+    def sync(self) -> None:
+        """Make everything logged durable; called before the checkpoint of that step is saved.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        self._metrics.sync()
+
+    def event(self, event: str, *, step: int | None = None, **details: Any) -> None:
+        """Append what happened to events.jsonl; a disk that refuses is no reason to stop training."""
+        step = self._heartbeat.status.step if step is None else step
+        with contextlib.suppress(OSError):
+            append_event(self.paths, event, attempt=self.attempt, step=step, **details)
+
+    # Control
+
+    def requests(self) -> list[ControlRequest]:
+        """Control requests that came since the last call; costs nothing when there are none."""
+        if not self._arrived:
+            return []
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def answer(self, request: ControlRequest, ok: bool, message: str) -> None:
+        """Answer a request: a `control` event, then the request's file is removed."""
+        with contextlib.suppress(OSError):
+            answer(self.paths, request, ok, message, attempt=self.attempt, step=self._heartbeat.status.step)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether somebody asked the run to stop after this step."""
+        return self._stop_reason is not None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why it was asked to stop."""
+        return self._stop_reason
+
+    def request_stop(self, reason: str) -> None:
+        """Ask the loop to stop after this step; safe in a signal handler."""
+        self._stop_reason = self._stop_reason or reason
+
+    # The end
+
+    def finish(
+        self,
+        phase: Literal["finished", "stopped", "failed"],
+        *,
+        code: int,
+        error: str | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> None:
+        """End the attempt: the event, the last status, the lease. Does nothing a second time.
+
+        Args:
+            phase: How it ended.
+            code: The process's exit code.
+            error: One line, where it failed.
+            summary: More for the event: `{"metrics": {"test/accuracy": 0.98}}`.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        details: dict[str, Any] = dict(summary or {})
+        if phase == "stopped" and self._stop_reason:
+            details["reason"] = self._stop_reason
+        if error:
+            details["error"] = error
+        self.event(phase, **details)
+        with contextlib.suppress(OSError):
+            self._metrics.sync()
+        self._metrics.close()
+        self._system.close()
+        try:
+            self._heartbeat.stop(phase, Exit(code=code, error=error))
+        except OSError as refused:
+            raise DiskError(refused.errno, f"{self.paths.status} cannot be written: {refused.strerror}") from None
+        finally:
+            self._lease.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish("finished", code=0)
+        elif isinstance(error, KeyboardInterrupt):
+            self._stop_reason = self._stop_reason or "interrupted"
+            self.finish("stopped", code=3)
+        else:
+            code = getattr(error, "exit_code", 1)
+            self.finish("failed", code=code, error=f"{type(error).__name__}: {error}".partition("\n")[0])
+
+    # Inside
+
+    def _first_status(self) -> Status:
+        me = current_process()
+        slurm = slurm_of_environment(os.environ)
+        process = Process(
+            pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, host=me.host, user=me.user, slurm=slurm
+        )
+        manifest = self.start.manifest
+        epoch = manifest.epoch if manifest is not None else 0
+        return Status(
+            phase="starting", attempt=self.attempt, epoch=epoch, step=self.start.from_step, heartbeat=time.time(),
+            process=process,
+        )  # fmt: skip
+
+    def _look_for_requests(self) -> None:
+        """Called by the heartbeat's thread: hand new requests over, answer those that must be refused."""
+        with contextlib.suppress(OSError):
+            found = pending(self.paths, attempt_time=self._created)
+            for refused in found.refused:
+                answer(self.paths, refused, False, f"refused: {refused.reason}", attempt=self.attempt)
+            for request in found.requests:
+                if request.id not in self._seen_requests:
+                    self._seen_requests.add(request.id)
+                    self._arrived.append(request)
+
+    def _link(self) -> RunLink:
+        from ckptop.store.checkpoints import RunLink
+
+        started_from = frozenset({self.start.key} if self.start.key else ())
+        return RunLink(
+            name=self.name, id=self.record.id, attempt=self.attempt, attempts=tuple(self.record.attempts),
+            metric=self.record.metric, started_from=started_from,
+        )  # fmt: skip
+
+    def _event_of_manager(self, event: str, step: int, details: dict[str, Any]) -> None:
+        self.event(event, step=step, **details)
+
+
+def _require_new_or_resumed(paths: RunPaths, resume: str | None) -> None:
+    exists = paths.record.exists()
+    if exists and resume is None:
+        raise UsageError(f"run {paths.root.name} exists in {paths.root.parent}; --resume auto goes on with it")
+    if not exists and resume not in (None, "auto"):
+        raise NotFound(f"no run {paths.root.name} in {paths.root.parent} to resume")
+
+
+def _new_record(
+    name: str, task: str, config: Mapping[str, Any] | None, seed: int | None, metric: tuple[str, Mode] | None,
+    data: DataSource | None, command: Command | None, parent: Parent | None,
+) -> RunRecord:  # fmt: skip
+    return RunRecord(
+        id=secrets.token_hex(8), name=name, task=task, created=time.time(), config=dict(config or {}), seed=seed,
+        command=command or capture_command(sys.argv), git_commit=git_commit(), host=socket.gethostname(),
+        parent=parent, metric=Metric(name=metric[0], mode=metric[1]) if metric else None, data=data,
+    )  # fmt: skip
+
+
+def _take_up(paths: RunPaths, new: RunRecord, resume: str | None) -> tuple[RunRecord, Start]:
+    """The record and the start, under the lease: complete what an earlier trainer left, then choose."""
+    for directory in (paths.root, paths.control, paths.checkpoints.staging):
+        remove_stale(directory)
+    if not paths.record.exists():
+        write_record(paths, new)
+        return new, Start()
+    view = read_run(paths.root)
+    if view.record is None:
+        raise Damaged(f"{paths.record.parent.name}: {view.problem}; restore it from a backup to resume")
+    record = recorded_attempts(paths, view.record)
+    if record is not view.record:
+        write_record(paths, record)
+    discard_abandoned(paths, record)
+    return record, choose_start(read_run(paths.root), resume or "auto")

@@ -1,0 +1,61 @@
+"""Names for torn writes that tell whose they are, and the removal of those whose writer is dead."""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ckptop.host.process import ProcessIdentity, current_process, is_alive
+from ckptop.store.fs import LOCAL, FileSystem
+
+FOREIGN_AGE_SECONDS = 86_400.0
+"""A torn write of another host is left this long: whether its writer lives cannot be seen from here."""
+
+_NAME = re.compile(r"\.?(?P<host>[A-Za-z0-9-]+)~(?P<pid>\d+)~(?P<ticks>\d+)~(?P<boot>[0-9a-f]{8})~.*\.tmp")
+
+
+def staged_name(final: str) -> str:
+    """A unique name for the torn form of `final`, beginning with a dot and holding the writer's identity."""
+    me = current_process()
+    return f".{_plain(me.host)}~{me.pid}~{me.start_ticks}~{me.boot_id[:8]}~{secrets.token_hex(4)}~{final}.tmp"
+
+
+def remove_stale(directory: Path, fs: FileSystem = LOCAL) -> list[str]:
+    """Remove torn writes of dead writers from `directory`; returns their names.
+
+    Other files and the writes of living processes are left alone. A directory that is not there holds none.
+    """
+    removed = []
+    try:
+        names = [path for path in directory.iterdir() if path.name.endswith(".tmp")]
+    except FileNotFoundError:
+        return []
+    for path in names:
+        match = _NAME.fullmatch(path.name)
+        if match is not None and not _writer_lives(match, path):
+            with suppress(FileNotFoundError):
+                fs.unlink(path)
+                removed.append(path.name)
+    return removed
+
+
+def _writer_lives(match: re.Match[str], path: Path) -> bool:
+    me = current_process()
+    if match["host"] != _plain(me.host):
+        try:
+            return time.time() - path.lstat().st_mtime < FOREIGN_AGE_SECONDS
+        except OSError:
+            return True
+    if match["boot"] != me.boot_id[:8]:
+        return False
+    writer = ProcessIdentity(int(match["pid"]), int(match["ticks"]), me.boot_id, me.host, me.user)
+    return is_alive(writer) is not False
+
+
+@functools.cache
+def _plain(host: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", host) or "-"

@@ -1,0 +1,93 @@
+"""A store: a root directory of runs. Opening one to look changes nothing in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptop.store.errors import NotFound, StoreError, UsageError
+from ckptop.store.layout import StorePaths
+from ckptop.store.names import is_run_name
+from ckptop.store.views import RunView, read_run, read_standalone
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The runs under one root."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: Path | str, *, missing_ok: bool = False) -> Store:
+        """Open the store at `path`.
+
+        Args:
+            path: Its root directory.
+            missing_ok: A store that is not there yet counts as empty.
+
+        Raises:
+            UsageError: `path` is a file.
+            NotFound: Nothing is there.
+            StoreError: It cannot be listed.
+        """
+        root = Path(path).expanduser()
+        if root.exists() and not root.is_dir():
+            raise UsageError(f"{path} is a file; name the directory that holds the runs")
+        if not root.exists() and not missing_ok:
+            raise NotFound(f"{path} does not exist; `ckptop train` makes a store, --store names another")
+        if root.exists() and not os.access(root, os.R_OK | os.X_OK):
+            raise StoreError(f"{path} cannot be read; its owner may grant it with chmod")
+        return cls(root)
+
+    @property
+    def paths(self) -> StorePaths:
+        """The store's own files."""
+        return StorePaths(self.root)
+
+    @property
+    def writable(self) -> bool:
+        """Whether this user may change the store."""
+        return not self.root.exists() or os.access(self.root, os.W_OK)
+
+    @property
+    def problem(self) -> str | None:
+        """One line about what cannot be done here, None if all can."""
+        if self.writable:
+            return None
+        return f"{self.root} is read-only: looking works, actions are off."
+
+    @property
+    def is_standalone(self) -> bool:
+        """Whether this is a stand-alone CheckpointManager's directory, shown as one run."""
+        return (self.root / "training").is_dir() and (self.root / "milestone").is_dir()
+
+    def run_names(self) -> list[str]:
+        """Names of the runs, sorted. A directory is a run if it holds run.json."""
+        if self.is_standalone:
+            return [self.root.resolve().name]
+        try:
+            entries = list(os.scandir(self.root))
+        except FileNotFoundError:
+            return []
+        names = [entry.name for entry in entries if is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if (self.root / name / "run.json").exists())
+
+    def run(self, name: str) -> RunView:
+        """One run.
+
+        Raises:
+            NotFound: There is none of that name; the message lists those there are.
+        """
+        if self.is_standalone and name == self.root.resolve().name:
+            return read_standalone(self.root)
+        root = self.root / name
+        if not is_run_name(name) or root.is_symlink() or not (root / "run.json").exists():
+            names = self.run_names()
+            there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
+            raise NotFound(f"no run {name!r} in {self.root}; there: {there}")
+        return read_run(root)
+
+    def runs(self) -> list[RunView]:
+        """All runs, by name."""
+        return [self.run(name) for name in self.run_names()]

@@ -1,0 +1,291 @@
+"""Tensors into files and back: the one module of the store that imports torch.
+
+`torch.save` streams the zip through a file of ours that hashes what passes, so a checkpoint's
+xxh3-128 costs no second read. Reading is `weights_only=True`, always.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pickle
+import platform
+import socket
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+import xxhash
+from ckptop.store.errors import Damaged, NotFound, UsageError
+from ckptop.store.fs import LOCAL, FileSystem
+
+FORMAT_VERSION = 1
+"""`version` in every checkpoint file."""
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file written and fsynced, not yet committed."""
+
+    path: Path
+    size_bytes: int
+    xxh3_128: str
+
+
+class _HashingFile:
+    """What `torch.save` writes to: counts and hashes everything on its way to the descriptor."""
+
+    def __init__(self, fs: FileSystem, fd: int) -> None:
+        self._fs, self._fd = fs, fd
+        self.digest = xxhash.xxh3_128()
+        self.size_bytes = 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            self._fs.write_all(self._fd, data)
+        except OSError as error:
+            self.error = error  # torch turns it into a RuntimeError without its errno
+            raise
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+
+def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: bool = False) -> Written:
+    """Write `state` to the new file `path`, hashed and fsynced.
+
+    Args:
+        path: A staging name; it must not exist.
+        state: What to save; tensors on any device.
+        fs: The seam.
+        compress: Deflate the records inside the zip. Smaller by a tenth for fp32 weights, and much slower.
+
+    Raises:
+        OSError: The disk refused; the torn file was removed where that was possible.
+        UsageError: `state` holds something `torch.load(weights_only=True)` would refuse; nothing is left.
+    """
+    if compress:
+        return _write_compressed(path, state, fs)
+    fd = fs.create(path)
+    file = _HashingFile(fs, fd)
+    try:
+        try:
+            torch.save(state, cast("IO[bytes]", file))
+        except RuntimeError:
+            if file.error is not None:
+                raise file.error from None
+            raise
+        except (pickle.PicklingError, AttributeError) as error:
+            raise UsageError(f"the state cannot be saved: {error}") from None
+        fs.fsync(fd)
+    except BaseException as error:
+        fs.close(fd)
+        if isinstance(error, Exception):  # a power cut, as tests play it, cleans nothing up
+            fs.unlink(path)
+        raise
+    fs.close(fd)
+    return Written(path, file.size_bytes, str(file.digest.hexdigest()))
+
+
+def _write_compressed(path: Path, state: State, fs: FileSystem) -> Written:
+    plain = path.with_name(path.name + ".plain")
+    write_state(plain, state, fs)
+    fd = fs.create(path)
+    file = _HashingFile(fs, fd)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(cast("IO[bytes]", _Sink(file)), "w") as target:
+        for info in source.infolist():
+            target.writestr(info.filename, source.read(info), zipfile.ZIP_DEFLATED)
+    fs.fsync(fd)
+    fs.close(fd)
+    fs.unlink(plain)
+    return Written(path, file.size_bytes, str(file.digest.hexdigest()))
+
+
+class _Sink:
+    """An unseekable stream, so that `zipfile` writes once, front to back."""
+
+    def __init__(self, file: _HashingFile) -> None:
+        self.write, self.flush = file.write, file.flush
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Refuse a file that `torch.load(weights_only=True)` would refuse, before it is committed.
+
+    Raises:
+        UsageError: It names objects that are not plain data; the message names them.
+    """
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if unsafe:
+        names = ", ".join(sorted(unsafe)[:5])
+        raise UsageError(
+            f"a checkpoint holds tensors and plain data only; {names} would need a pickle: convert it first"
+        )
+
+
+def read_state(path: Path, device: str | torch.device | None = None) -> State:
+    """Load a checkpoint file without running code out of it.
+
+    Raises:
+        NotFound: There is no such file.
+        Damaged: It is not a checkpoint, or holds objects other than plain data.
+    """
+    try:
+        state = torch.load(path, map_location=device or "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist") from None
+    except pickle.UnpicklingError as error:
+        first = str(error).partition("\n")[0]
+        raise Damaged(f"{path} was not loaded: it is not plain tensors and data ({first})") from None
+    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        first = str(error).partition("\n")[0]
+        raise Damaged(f"{path} is not a readable checkpoint: {first}") from None
+    if not isinstance(state, dict):
+        raise Damaged(f"{path} holds a {type(state).__name__}, not a checkpoint")
+    return state
+
+
+def build_state(
+    checkpoint_type: str,
+    model: torch.nn.Module,
+    *,
+    epoch: int,
+    global_step: int,
+    metrics: Mapping[str, Any] | None,
+    config: Mapping[str, Any] | None,
+    git_commit: str | None,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> State:
+    """The content of a checkpoint file; a part that was not given has no key.
+
+    Raises:
+        UsageError: `extra` repeats one of the file's own keys.
+    """
+    state: State = {
+        "version": FORMAT_VERSION,
+        "checkpoint_type": checkpoint_type,
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "git_commit": git_commit,
+        "model_state_dict": unwrap(model).state_dict(),
+        "epoch": epoch,
+        "global_step": global_step,
+        "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+        "config": plain(config or {}),
+        "metadata": environment(model) | plain(metadata or {}),
+    }
+    parts = {
+        "optimizer_state_dict": optimizer,
+        "scheduler_state_dict": scheduler,
+        "scaler_state_dict": scaler,
+    }
+    state.update({key: part.state_dict() for key, part in parts.items() if part is not None})
+    for key, value in (extra or {}).items():
+        if key in state:
+            raise UsageError(f"extra may not hold {key!r}: the checkpoint has that key already")
+        state[key] = value
+    return state
+
+
+def apply_state(
+    state: State,
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+) -> None:
+    """Put a loaded checkpoint into live objects; warns for a part the file does not have.
+
+    Raises:
+        RuntimeError: Names or shapes differ; the message names the first ones. `model` is unchanged.
+    """
+    check_same_shapes(state.get("model_state_dict", {}), unwrap(model).state_dict(), path)
+    unwrap(model).load_state_dict(state["model_state_dict"])
+    parts = {
+        "optimizer_state_dict": optimizer,
+        "scheduler_state_dict": scheduler,
+        "scaler_state_dict": scaler,
+    }
+    for key, part in parts.items():
+        if part is None:
+            continue
+        if key in state:
+            part.load_state_dict(state[key])
+        else:
+            warnings.warn(f"{path.name} holds no {key}; it starts fresh", UserWarning, stacklevel=3)
+
+
+def _parts(optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
+    return {
+        "optimizer_state_dict": optimizer,
+        "scheduler_state_dict": scheduler,
+        "scaler_state_dict": scaler,
+    }
+
+
+def check_same_shapes(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Compare parameter names and shapes.
+
+    Raises:
+        RuntimeError: They differ; the first three differences are named.
+    """
+    differences = [f"{name} is missing in the checkpoint" for name in wanted if name not in saved]
+    differences += [f"{name} is not in the model" for name in saved if name not in wanted]
+    differences += [
+        f"{name} is {tuple(saved[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the model"
+        for name, tensor in wanted.items()
+        if name in saved and getattr(saved[name], "shape", None) != getattr(tensor, "shape", None)
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise RuntimeError(f"{path.name} is of another model: {'; '.join(differences[:3])}{more}")
+
+
+def unwrap(model: torch.nn.Module) -> torch.nn.Module:
+    """The model inside `torch.compile` and DistributedDataParallel, whose names carry no prefix."""
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
+        inner = inner.module
+    return inner if isinstance(inner, torch.nn.Module) else model
+
+
+def environment(model: torch.nn.Module | None = None) -> dict[str, Any]:
+    """What the numbers depend on besides code and data."""
+    parameter = next(iter(model.parameters()), None) if model is not None else None
+    return {
+        "pytorch_version": str(torch.__version__),
+        "python_version": platform.python_version(),
+        "hostname": socket.gethostname(),
+        "device": str(parameter.device) if parameter is not None else "cpu",
+        "cuda_version": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def plain(value: Any) -> Any:
+    """`value` with everything that is not JSON made into it: configurations hold paths and NumPy scalars."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "size", 1) == 1:
+        return plain(item())
+    return str(value)

@@ -1,0 +1,166 @@
+"""A run as a reader sees it: its records, its derived state and its live checkpoints, frozen.
+
+Reading never fails as a whole: what cannot be read is said in `problem` and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, read_checkpoints
+from ckptop.store.errors import NotFound, StoreError
+from ckptop.store.events import last_event
+from ckptop.store.files import read_json
+from ckptop.store.layout import CheckpointPaths, RunPaths
+from ckptop.store.manifest import to_number
+from ckptop.store.records import Metric, RunRecord, Status
+from ckptop.store.state import State, derive_state
+
+T = TypeVar("T")
+
+_EMPTY: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run at one moment."""
+
+    name: str
+    root: Path
+    record: RunRecord | None
+    status: Status | None
+    state: State
+    problem: str | None
+    """One clear line about what could not be read."""
+    checkpoints: tuple[CheckpointInfo, ...]
+    """Live ones of both tiers, oldest first."""
+    trash_count: int = 0
+    result: Mapping[str, float] = field(default=_EMPTY)
+    """Final metrics of the newest finished attempt, the test split's included."""
+    checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
+
+    @property
+    def paths(self) -> RunPaths:
+        """The run's files."""
+        return RunPaths(self.root)
+
+    @property
+    def metric(self) -> Metric | None:
+        """What best means here."""
+        return self.record.metric if self.record is not None else None
+
+    @property
+    def latest(self) -> CheckpointInfo | None:
+        """The newest committed training checkpoint."""
+        return latest_of(self.checkpoints)
+
+    @property
+    def best(self) -> CheckpointInfo | None:
+        """The best committed checkpoint by the run's metric."""
+        return best_of(self.checkpoints, self.metric.name, self.metric.mode) if self.metric else None
+
+    @property
+    def best_value(self) -> float | None:
+        """The best checkpoint's value of the run's metric."""
+        return self.best.metric(self.metric.name) if self.metric and self.best else None
+
+    @property
+    def progress(self) -> float | None:
+        """Done part of the run, 0 to 1; None where the end is not known."""
+        if self.status is None or not self.status.total_steps:
+            return None
+        return min(1.0, self.status.step / self.status.total_steps)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until the last step at the present pace; None unless running."""
+        if self.state != "running" or self.status is None:
+            return None
+        if not self.status.total_steps or not self.status.step_seconds:
+            return None
+        return max(0, self.status.total_steps - self.status.step) * self.status.step_seconds
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes the live checkpoints hold, each inode once."""
+        return sum({info.inode: info.size_bytes for info in self.checkpoints}.values())
+
+
+def read_run(root: Path) -> RunView:
+    """Read a run's directory; never raises for what is in it."""
+    paths = RunPaths(root)
+    problems: list[str] = []
+    record = _read(paths.record, RunRecord, problems)
+    status = _read(paths.status, Status, problems, missing_is_fine=True)
+    checkpoints = read_checkpoints(paths.checkpoints, record.attempts if record is not None else ())
+    result = _result(paths) if status is not None and status.phase == "finished" else _EMPTY
+    return RunView(
+        name=root.name,
+        root=root,
+        record=record,
+        status=status,
+        state=_state(record, status, problems),
+        problem=problems[0] if problems else None,
+        checkpoints=checkpoints,
+        trash_count=_trash_count(paths.checkpoints),
+        result=result,
+        checkpoint_paths=paths.checkpoints,
+    )
+
+
+def read_standalone(root: Path) -> RunView:
+    """A directory of a stand-alone CheckpointManager, shown as one run."""
+    paths = CheckpointPaths(root)
+    checkpoints = read_checkpoints(paths)
+    return RunView(
+        name=root.resolve().name,
+        root=root,
+        record=None,
+        status=None,
+        state="unknown",
+        problem=None,
+        checkpoints=checkpoints,
+        trash_count=_trash_count(paths),
+        checkpoint_paths=paths,
+    )
+
+
+def _read(path: Path, kind: type[T], problems: list[str], *, missing_is_fine: bool = False) -> T | None:
+    try:
+        return read_json(path, kind)
+    except NotFound as error:
+        if not missing_is_fine:
+            problems.append(str(error))
+    except StoreError as error:
+        problems.append(str(error).replace(f"{path.parent}/", ""))
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read: {error.strerror}")
+    return None
+
+
+def _state(record: RunRecord | None, status: Status | None, problems: list[str]) -> State:
+    if record is None or (status is None and problems):
+        return "unreadable"
+    return derive_state(status)
+
+
+def _result(paths: RunPaths) -> Mapping[str, float]:
+    try:
+        event = last_event(paths.events, ("finished",))
+    except OSError:
+        return _EMPTY
+    metrics = event.details.get("metrics") if event is not None else None
+    if not isinstance(metrics, dict):
+        return _EMPTY
+    return {str(name): to_number(value) for name, value in metrics.items() if isinstance(value, int | float | str)}
+
+
+def _trash_count(paths: CheckpointPaths) -> int:
+    try:
+        return sum(1 for entry in paths.trash.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return 0
