@@ -1,0 +1,259 @@
+"""What a chart receives, and how a million points become two values a screen column.
+
+Nothing here draws. Reduction keeps the minimum and the maximum of every half column, so a lone spike is
+seen at every zoom, and its bucket edges depend on the axis limits alone, never on the data: a growing
+series changes its newest bucket and no other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+GAP_FACTOR = 8
+"""A hole this many times the usual distance between filled buckets is a gap, not a slope."""
+
+LARGEST = 1e300
+"""Magnitude past which values are drawn as if they had it: sums and spans stay finite."""
+
+EMA_BLOCK = 64
+"""Values smoothed by one matrix row; larger blocks do more arithmetic, smaller ones more Python."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Series:
+    """One curve as it was logged; the arrays are never written to again."""
+
+    name: str
+    """Unique within a chart, such as "train/loss"."""
+    label: str
+    """Short name for the line's end and the title, such as "train"; free of control characters."""
+    x: Floats
+    """Steps, epochs or seconds, shape (n,), in the order logged; a clock may have jumped back."""
+    y: Floats
+    """Values, shape (n,); NaN and infinities are allowed."""
+    dense: bool
+    """True draws the range of each half column under a smoothed curve; False draws the line alone."""
+    faded: bool = False
+    """True for a dropped attempt: faint and without a name."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reduced:
+    """Finite values of a series by bucket, in order of x; empty buckets are left out."""
+
+    bucket: Ints
+    """Index of each filled bucket, 0 to 2 * columns - 1, strictly increasing."""
+    lo: Floats
+    hi: Floats
+    first: Floats
+    last: Floats
+    mean: Floats
+    """Inexact where values pass 1e300; the smoothed curve, which alone is drawn by it, stays below."""
+    run: Ints
+    """Number of the unbroken stretch each bucket belongs to; a new one begins after NaN, inf or a gap."""
+
+
+def bucket_edges(x0: float, x1: float, columns: int) -> Floats:
+    """Edges of the 2 * columns buckets between `x0` and `x1`; the last bucket includes `x1`."""
+    return np.linspace(x0, x1, 2 * columns + 1)
+
+
+def bucket_of(x: Floats, x0: float, x1: float, columns: int) -> Ints:
+    """Bucket of each x; -1 left of the window, 2 * columns right of it."""
+    found = np.searchsorted(bucket_edges(x0, x1, columns), x, side="right") - 1
+    return np.where(x == x1, 2 * columns - 1, found)
+
+
+def reduce_min_max(
+    x: Floats, y: Floats, x0: float, x1: float, columns: int, interpolate: Literal["linear", "log"] | None = None
+) -> Reduced:
+    """Reduce a series to what each half column between `x0` and `x1`, both inclusive, holds.
+
+    One binary search an edge, then one `reduceat` pass a statistic: 4 ms for a million points in order.
+
+    Args:
+        x: Shape (n,), in any order; points with a non-finite x are dropped.
+        y: Shape (n,); non-finite values are left out and begin a new run.
+        x0: Left edge.
+        x1: Right edge, above `x0`.
+        columns: Screen columns, at least 1.
+        interpolate: How a line runs between two points: adds what it has on the edges, where it crosses them.
+    """
+    ordered_x, finite_y, broken_before = _in_order(x, y)
+    if interpolate:
+        ordered_x, finite_y, broken_before = _cut_at_edges(
+            ordered_x, finite_y, broken_before, x0, x1, log=interpolate == "log"
+        )
+    bounds = np.searchsorted(ordered_x, bucket_edges(x0, x1, columns), side="left")
+    bounds[-1] = np.searchsorted(ordered_x, x1, side="right")
+    bucket = np.flatnonzero(np.diff(bounds))
+    starts, ends = bounds[bucket], bounds[bucket + 1]
+    inside = finite_y[: bounds[-1]]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.add.reduceat(inside, starts) / (ends - starts)
+    return Reduced(
+        bucket=bucket,
+        lo=np.minimum.reduceat(inside, starts),
+        hi=np.maximum.reduceat(inside, starts),
+        first=inside[starts],
+        last=inside[ends - 1],
+        mean=mean,
+        run=_runs(bucket, np.isin(starts, broken_before)),
+    )
+
+
+def _cut_at_edges(
+    x: Floats, y: Floats, broken_before: Ints, x0: float, x1: float, *, log: bool
+) -> tuple[Floats, Floats, Ints]:
+    begin, end = int(np.searchsorted(x, x0, "left")), int(np.searchsorted(x, x1, "right"))
+    if begin == 0 and end == x.size:
+        return x, y, broken_before
+    points = [(x[begin:end], y[begin:end])]
+    if head := 0 < begin < x.size and begin not in broken_before:
+        points.insert(0, _between(x, y, begin, x0, log=log))
+    if 0 < end < x.size and end not in broken_before:
+        points.append(_between(x, y, end, x1, log=log))
+    inner = broken_before[(broken_before > begin) & (broken_before < end)] - begin + head
+    if not head and begin in broken_before:
+        inner = np.concatenate([[0], inner])
+    xs, ys = zip(*points, strict=True)
+    return np.concatenate(xs), np.concatenate(ys), inner
+
+
+def _between(x: Floats, y: Floats, index: int, at: float, *, log: bool) -> tuple[Floats, Floats]:
+    """The point at `at` on the line that ends in point `index`."""
+    ends = y[index - 1 : index + 1]
+    share = (at - x[index - 1]) / (x[index] - x[index - 1])
+    if log and bool(np.all(ends > 0.0)):
+        value = np.exp(np.log(ends[0]) * (1 - share) + np.log(ends[1]) * share)
+    else:
+        value = ends[0] * (1 - share) + ends[1] * share
+    return np.array([at]), np.array([value])
+
+
+def _in_order(x: Floats, y: Floats) -> tuple[Floats, Floats, Ints]:
+    """Finite points in order of x, and the indices that follow a non-finite y.
+
+    The usual case, sorted and finite, is found in two passes and copies nothing.
+    """
+    # In order, only the ends can be infinite; NaN is in no order.
+    if x.size and not (np.all(x[1:] >= x[:-1]) and np.isfinite(x[0]) and np.isfinite(x[-1])):
+        known = np.flatnonzero(np.isfinite(x))
+        order = known[np.argsort(x[known], kind="stable")]
+        x, y = x[order], y[order]
+    finite = np.isfinite(y)
+    if finite.all():
+        return x, y, np.empty(0, np.int64)
+    kept = np.flatnonzero(finite)
+    return x[kept], y[kept], np.flatnonzero(np.diff(kept, prepend=-1) > 1)
+
+
+def _runs(bucket: Ints, broken: npt.NDArray[np.bool_]) -> Ints:
+    distance = np.diff(bucket, prepend=bucket[:1])
+    if bucket.size > GAP_FACTOR:  # fewer points have no usual distance
+        broken = broken | (distance > GAP_FACTOR * max(1.0, float(np.median(distance[1:]))))
+    return np.cumsum(broken)
+
+
+def nonfinite_x(series: Series) -> Floats:
+    """Where the series holds NaN or an infinity, in the order logged."""
+    finite = np.isfinite(series.y)
+    return np.empty(0) if finite.all() else series.x[~finite & np.isfinite(series.x)]
+
+
+class Ema:
+    """Exponential moving average, bias-corrected as in Adam, that goes on where it stopped."""
+
+    def __init__(self, smoothing: float) -> None:
+        """Start empty.
+
+        Args:
+            smoothing: Weight of the past, 0 inclusive to 1 exclusive.
+
+        Raises:
+            ValueError: `smoothing` is out of range.
+        """
+        if not 0.0 <= smoothing < 1.0:
+            raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing}")
+        self._smoothing = smoothing
+        self._sum = 0.0
+        self._count = 0
+        # From this count on the bias is below a float's precision, and its power need not be taken.
+        self._settled = math.ceil(math.log(1e-17) / math.log(smoothing)) if smoothing else 0
+
+    def extend(self, y: Floats) -> Floats:
+        """Smooth the next values, shape (n,); a non-finite one yields NaN and changes nothing else.
+
+        A block of values is one row times a triangular matrix of weights; only the carry from block to
+        block is a loop. Nothing is divided by a power of the weight, so nothing overflows. A million
+        values take about 50 ms.
+        """
+        finite = np.isfinite(y)
+        if not finite.all():
+            smoothed = np.full(y.shape, np.nan)
+            smoothed[finite] = self.extend(y[finite])
+            return smoothed
+        averages = self._weighted_sums(np.clip(y, -LARGEST, LARGEST))
+        young = min(y.size, max(0, self._settled - self._count))
+        counts = self._count + np.arange(1, young + 1)
+        averages[:young] /= 1.0 - self._smoothing**counts
+        self._count += y.size
+        return averages
+
+    def _weighted_sums(self, values: Floats) -> Floats:
+        blocks = math.ceil(values.size / EMA_BLOCK)
+        padded = np.zeros((blocks, EMA_BLOCK))
+        padded.ravel()[: values.size] = values
+        age = np.subtract.outer(np.arange(EMA_BLOCK), np.arange(EMA_BLOCK))
+        weights = np.where(age >= 0, (1.0 - self._smoothing) * self._smoothing ** np.maximum(age, 0), 0.0)
+        sums = padded @ weights.T
+        carries = np.empty((blocks, 1))
+        decay, carry = self._smoothing**EMA_BLOCK, self._sum
+        for index, block_sum in enumerate(sums[:, -1].tolist()):
+            carries[index] = carry
+            carry = decay * carry + block_sum
+        sums += carries * self._smoothing ** np.arange(1, EMA_BLOCK + 1)
+        flat = sums.ravel()[: values.size]
+        if values.size:
+            self._sum = float(flat[-1])
+        return flat
+
+
+def ema(y: Floats, smoothing: float) -> Floats:
+    """Bias-corrected exponential moving average of `y`, shape (n,); NaN where `y` is not finite."""
+    return Ema(smoothing).extend(y)
+
+
+class Smoother:
+    """Smoothed series by name; a series that only grew is smoothed from its old end."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Ema, Floats, Floats]] = {}
+
+    def smooth(self, series: Series, smoothing: float) -> Floats:
+        """Bias-corrected average of `series.y`; equal to `ema` but for rounding."""
+        used, average, before, buffer = self._known.get(series.name, _NEVER)
+        size, wanted = before.size, series.y.size
+        if not (used == smoothing and size <= wanted and _same_bits(before, series.y[:size])):
+            average, buffer, size = Ema(smoothing), np.empty(wanted), 0
+        if buffer.size < wanted:  # a quarter to spare: a growing run is rarely copied
+            buffer = np.concatenate([buffer[:size], np.empty(wanted + wanted // 4 - size)])
+        buffer[size:wanted] = average.extend(series.y[size:])
+        self._known[series.name] = (smoothing, average, series.y, buffer)
+        return buffer[:wanted]
+
+
+_NEVER = (math.nan, Ema(0.0), np.empty(0), np.empty(0))
+
+
+def _same_bits(a: Floats, b: Floats) -> bool:
+    # As integers, for NaN must equal NaN; half a millisecond for a million values.
+    return bool(np.array_equal(a.view(np.int64), b.view(np.int64)))
