@@ -95,7 +95,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Say which.")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """htop for training runs and their checkpoints.
+    """Htop for training runs and their checkpoints.
 
     `ckptop [STORE]` opens the dashboard on a store of runs ($CKPTOP_STORE, else ./runs).
 
@@ -126,7 +126,7 @@ def run(args: list[str]) -> int:
         # The reader of a pipe has gone (`ckptop ls | head`); nothing more can be told to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is raised again
         return _explain(error)
     return code if isinstance(code, int) else 0
 

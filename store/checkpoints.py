@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from ckptop.store import tensors
 from ckptop.store.checkpoint_info import (
     CheckpointInfo,
@@ -36,7 +37,8 @@ from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path, tens
 from ckptop.store.links import point
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking, TensorIndex, Tier, stored_metrics
-from ckptop.store.names import file_safe_metric, milestone_name, training_name
+from ckptop.store.names import Version, file_safe_metric, milestone_name, training_name
+from ckptop.store.promote import release_state
 from ckptop.store.records import Attempt, Metric, Mode
 from ckptop.store.retention import Plan, Policy, Protection
 from ckptop.store.staging import remove_stale, staged_name
@@ -262,6 +264,43 @@ class CheckpointManager:
         self._on_event("milestone", step or 0, details)
         self._retain(step or 0)
         return str(final)
+
+    def save_production_checkpoint(
+        self,
+        model: torch.nn.Module,
+        version: str,
+        config: Mapping[str, Any] | None,
+        metrics: Mapping[str, Any] | None,
+        model_card: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Release a model's weights, config and metrics under a version; returns the path of the file.
+
+        Args:
+            model: Its weights are released, nothing of the optimizer.
+            version: MAJOR.MINOR.PATCH.
+            config: Any mapping.
+            metrics: Numbers.
+            model_card: Intended use and the like, kept in the file and under `metadata/model_cards/`.
+
+        Raises:
+            UsageError: The version or the model's name cannot be one.
+            StoreError: That version is released already.
+            OSError: The disk refused; nothing was released.
+        """
+        state = tensors.build_state(
+            "production", model, epoch=0, global_step=0, metrics=metrics, config=config, git_commit=git_commit(),
+            extra={"model_card": tensors.plain(model_card or {})},
+        )  # fmt: skip
+        manifest = Manifest(
+            id=secrets.token_hex(8), file="", tier="production", run=self._run.name, run_id=self._run.id,
+            model_name=self.model_name, attempt=self._run.attempt, epoch=0, global_step=0, time=time.time(),
+            metrics=stored_metrics(state["metrics"]), config=state["config"], size_bytes=0, xxh3_128="",
+        )  # fmt: skip
+        release = release_state(
+            self._store, state, manifest, None, None, model=self.model_name, version=Version.parse(version),
+            card=model_card, fs=self._fs,
+        )  # fmt: skip
+        return str(self.production_dir / release.file)
 
     def _improves(self, ranking: Ranking, value: float) -> bool:
         made = [info for info in self._live("milestone") if _is_ranked_by(info, ranking.name)]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from ckptop.store.errors import StoreError
 from ckptop.store.files import write_durably
 from ckptop.store.fs import FileSystem

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from ckptop.store.errors import DiskError
 from ckptop.store.events import Event, append_event, current_actor, parse_event
 from ckptop.store.files import write_quickly

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from ckptop.host.process import current_process
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import append_line, reversed_lines, to_json
@@ -67,7 +68,7 @@ def append_event(
     attempt: int | None = None,
     step: int | None = None,
     sync: bool = False,
-    **details: object,
+    **details: Any,
 ) -> Event:
     """Append an event of now to a run, under the lock of its checkpoints; a thread that holds it may call this.
 

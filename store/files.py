@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.staging import staged_name

@@ -81,9 +81,10 @@ def _by_path(path: Path) -> tuple[RunView, CheckpointInfo]:
     if not full.is_file():
         raise NotFound(f"{path} does not exist")
     view = _run_around(full)
-    for info in view.checkpoints if view is not None else ():
-        if info.path.resolve() == full:
-            return view, info
+    if view is not None:
+        for info in view.checkpoints:
+            if info.path.resolve() == full:
+                return view, info
     raise NotFound(f"{path} is not a live checkpoint of a run; `ckptop ls` lists those there are")
 
 

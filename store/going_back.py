@@ -7,6 +7,7 @@ completed by whoever opens the run for writing next, if the trainer died in betw
 from __future__ import annotations
 
 import msgspec
+
 from ckptop.store.checkpoint_info import in_lineage, read_checkpoints, scan_tier
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from ckptop.store.files import write_durably, write_quickly
 from ckptop.store.layout import RunPaths
 from ckptop.store.manifest import encode

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.manifest import to_stored
 

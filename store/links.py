@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
 from ckptop.store.files import write_durably
 from ckptop.store.fs import FileSystem

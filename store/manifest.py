@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 import msgspec
+
 from ckptop.store.records import SCHEMA, Actor, Mode, Record
 
 Tier = Literal["training", "milestone", "production"]

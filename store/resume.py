@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import Damaged, UsageError
 from ckptop.store.find import select

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
+
 from ckptop.host.process import current_process
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
@@ -266,13 +267,14 @@ class Run:
         self._heartbeat.update(phase=phase, last_step_time=time.time())
         self._heartbeat.write_now()
 
-    def sync(self) -> None:
-        """Make everything logged durable; called before the checkpoint of that step is saved.
+    def sync(self) -> bool:
+        """Make everything logged durable, before the checkpoint of that step is saved; False if the disk refused."""
+        return self._metrics.sync()
 
-        Raises:
-            OSError: The disk refused.
-        """
-        self._metrics.sync()
+    @property
+    def problem(self) -> str | None:
+        """What the disk refused lately, in one line: training goes on, a person should know."""
+        return self._metrics.problem or self._heartbeat.problem
 
     def event(self, event: str, *, step: int | None = None, **details: Any) -> None:
         """Append what happened to events.jsonl; a disk that refuses is no reason to stop training."""
@@ -335,8 +337,7 @@ class Run:
         if error:
             details["error"] = error
         self.event(phase, **details)
-        with contextlib.suppress(OSError):
-            self._metrics.sync()
+        self._metrics.sync()
         self._metrics.close()
         self._system.close()
         try:

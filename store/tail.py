@@ -28,8 +28,6 @@ class LineTail:
         """Counts how often reading began anew; what was read before such a change is void."""
         self.offset = 0
         """Bytes handed over or skipped so far."""
-        self.size_bytes = 0
-        """Of the file, at the last look."""
         self._chunk_bytes = chunk_bytes
         self._identity: tuple[int, int] | None = None
         self._drained: tuple[int, int, int] | None = None
@@ -57,13 +55,18 @@ class LineTail:
         self.problem = None
         return lines
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether another poll may find more, though the file did not change."""
+        return self._identity is not None and self._drained is None
+
     def _look(self) -> bytes:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             found = os.fstat(descriptor)
             if self._is_another(descriptor, found):
                 self._begin()
-            self._identity, self.size_bytes = (found.st_dev, found.st_ino), found.st_size
+            self._identity = (found.st_dev, found.st_ino)
             lines = self._read_lines(descriptor)
         finally:
             os.close(descriptor)

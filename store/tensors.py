@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 
 import torch
 import xxhash
+
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.fs import LOCAL, FileSystem
 

@@ -1,0 +1,103 @@
+"""What a person does to a run's checkpoints, from any front end: done under the lock, told in events.jsonl.
+
+Everything here is re-checked against the disk when it happens: a plan made a minute ago may be stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints
+from ckptop.store.cleanup import protection_of
+from ckptop.store.errors import StoreError
+from ckptop.store.events import append_event
+from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.links import refresh_links
+from ckptop.store.locks import FileLock
+from ckptop.store.retention import Plan, Policy, plan
+from ckptop.store.trash import TrashEntry, delete, restore
+from ckptop.store.views import RunView
+
+
+def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
+    """What `prune` would do now, with reasons; nothing happens."""
+    return plan(view.checkpoints, policies, protection_of(view.record, view.status))
+
+
+def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> tuple[Plan, list[TrashEntry]]:
+    """Move what the policies do not keep to the trash; returns the plan carried out and what went.
+
+    The plan is made again from the disk under the lock: a checkpoint saved meanwhile is not lost.
+
+    Raises:
+        Held: The set is being changed by somebody who does not finish.
+        OSError: The disk refused; each checkpoint is whole, here or in the trash.
+    """
+    paths = view.checkpoint_paths
+    with FileLock(paths.lock):
+        attempts = view.record.attempts if view.record else ()
+        now = read_checkpoints(paths, attempts)
+        decided = plan(now, policies, protection_of(view.record, view.status))
+        entries = delete(paths, [item.info for item in decided.deleted], fs)
+        _refresh_links(view, fs)
+        if entries:
+            _tell(view, "pruned", [entry.home for entry in entries], freed_bytes=decided.deleted_bytes)
+    return decided, entries
+
+
+def delete_checkpoints(
+    view: RunView, checkpoints: Iterable[CheckpointInfo], fs: FileSystem = LOCAL
+) -> list[TrashEntry]:
+    """Move chosen checkpoints to the trash; one that is gone already is passed over.
+
+    Raises:
+        StoreError: One is pinned, or a live attempt or a fork began from it; nothing was deleted.
+        OSError: The disk refused; each checkpoint is whole, here or in the trash.
+    """
+    wanted = list(checkpoints)
+    with FileLock(view.checkpoint_paths.lock):
+        _refuse_protected(view, wanted)
+        entries = delete(view.checkpoint_paths, wanted, fs)
+        _refresh_links(view, fs)
+        if entries:
+            _tell(view, "deleted", [entry.home for entry in entries])
+    return entries
+
+
+def _refuse_protected(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
+    started_from = protection_of(view.record, view.status).started_from
+    for info in wanted:
+        if info.pinned:
+            raise StoreError(f"{info.key} is pinned; `ckptop unpin` first")
+        if info.key in started_from:
+            raise StoreError(f"{info.key}: the running attempt of {view.name} began here; stop it first")
+        if info.manifest is not None and info.manifest.forks:
+            raise StoreError(f"{info.key}: {info.manifest.forks[0]} began here; delete that run first")
+
+
+def restore_checkpoints(view: RunView, entries: Sequence[TrashEntry], fs: FileSystem = LOCAL) -> list[CheckpointInfo]:
+    """Take checkpoints back from the trash.
+
+    Raises:
+        NotFound: One was purged meanwhile.
+        StoreError: One of that name exists again.
+        OSError: The disk refused; each checkpoint is whole, here or in the trash.
+    """
+    with FileLock(view.checkpoint_paths.lock):
+        restored = restore(view.checkpoint_paths, entries, fs)
+        _refresh_links(view, fs)
+        _tell(view, "restored", [info.key for info in restored])
+    return restored
+
+
+def _refresh_links(view: RunView, fs: FileSystem) -> None:
+    attempts = view.record.attempts if view.record else ()
+    refresh_links(fs, view.checkpoint_paths, read_checkpoints(view.checkpoint_paths, attempts))
+
+
+def _tell(view: RunView, event: str, checkpoints: list[str], **details: Any) -> None:
+    if view.record is not None:
+        with suppress(OSError):  # what was done is done, told or not
+            append_event(view.paths, event, checkpoints=checkpoints, **details)

@@ -1,0 +1,62 @@
+"""Attempt lines of a metric log, found by their first bytes: a second for ten million lines, and no NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ckptop.store.tail import LineTail
+
+_PREFIX = b'{"attempt":'
+
+
+class AttemptLine(NamedTuple):
+    """`{"attempt":2,"from_step":300,"time":…}`: every earlier line with step > from_step is abandoned."""
+
+    attempt: int
+    from_step: int
+    time: float
+    """Seconds since the epoch; NaN where the line has none."""
+
+
+def attempt_of(fields: object) -> AttemptLine | None:
+    """The attempt line that a decoded line is; None if it is another."""
+    if not isinstance(fields, dict) or "step" in fields:
+        return None
+    attempt, from_step, time = fields.get("attempt"), fields.get("from_step"), fields.get("time")
+    if type(attempt) is not int or type(from_step) is not int:
+        return None
+    return AttemptLine(attempt, from_step, float(time) if isinstance(time, int | float) else float("nan"))
+
+
+def attempt_lines(path: Path) -> list[AttemptLine]:
+    """All attempt lines of a log, oldest first; none where there is no file, or it cannot be read."""
+    tail = LineTail(path)
+    return [attempt for lines in iter(tail.poll, b"") for attempt in _attempts_in(lines)]
+
+
+def last_attempt_line(path: Path) -> AttemptLine | None:
+    """The attempt line that counts; None if there is none."""
+    return next(reversed(attempt_lines(path)), None)
+
+
+def _attempts_in(lines: bytes) -> Iterator[AttemptLine]:
+    begin = 0 if lines.startswith(_PREFIX) else lines.find(b"\n" + _PREFIX) + 1
+    while begin > 0 or (begin == 0 and lines.startswith(_PREFIX)):
+        end = lines.index(b"\n", begin)
+        attempt = attempt_of(_decoded(lines[begin:end]))
+        if attempt is not None:
+            yield attempt
+        begin = lines.find(b"\n" + _PREFIX, end) + 1
+        if begin == 0:
+            return
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,284 @@
+"""Promotion: a training checkpoint becomes a milestone (a link), or a release (a real, stripped copy).
+
+Making a release needs torch; the dashboard runs `ckptop promote --json` for it.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_checkpoints
+from ckptop.store.commit import commit, link_or_copy
+from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
+from ckptop.store.events import append_event, current_actor
+from ckptop.store.files import read_json, write_durably
+from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.hashing import sha256_of
+from ckptop.store.layout import STAGING, StorePaths, tensors_path
+from ckptop.store.links import point, refresh_links
+from ckptop.store.locks import FileLock
+from ckptop.store.manifest import Manifest, Ranking, TensorIndex
+from ckptop.store.names import Version, milestone_name, production_name
+from ckptop.store.records import Record
+from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
+from ckptop.store.staging import remove_stale, staged_name
+from ckptop.store.verify import verify_checkpoint
+from ckptop.store.views import RunView
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REQUIREMENT = re.compile(r"\s*(?P<metric>[^<>=!\s]+)\s*(?P<sign>>=|<=|==|>|<)\s*(?P<value>[-+.\deE]+)\s*")
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+_KEPT_IN_RELEASE = (
+    "version", "timestamp", "git_commit", "model_state_dict", "epoch", "global_step", "metrics", "config", "metadata",
+)  # fmt: skip
+
+
+class ReleaseConfig(Record, frozen=True, kw_only=True):
+    """`<model>_v1.0.0.config.json`: what a release is, beside its weights."""
+
+    model: str
+    version: str
+    file: str
+    sha256: str
+    size_bytes: int
+    config: dict[str, Any]
+    metrics: dict[str, float | str]
+    run: str
+    checkpoint: str
+    epoch: int
+    global_step: int
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """`val/accuracy>=0.9`: what a checkpoint must reach to be promoted."""
+
+    metric: str
+    sign: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Read a requirement.
+
+        Raises:
+            UsageError: It is not METRIC, one of >= <= == > <, and a number.
+        """
+        match = _REQUIREMENT.fullmatch(text)
+        try:
+            return cls(match["metric"], match["sign"], float(match["value"])) if match else _refuse(text)
+        except ValueError:
+            return _refuse(text)
+
+    def check(self, info: CheckpointInfo) -> None:
+        """Raise StoreError, with the value there is, unless the checkpoint reaches it."""
+        value = info.metric(self.metric)
+        if value is None:
+            recorded = ", ".join(info.manifest.metrics) if info.manifest else "nothing"
+            raise NotFound(f"{info.key} recorded no {self.metric}; it recorded {recorded}")
+        if not _SIGNS[self.sign](value, self.value):
+            raise RequirementNotMet(
+                f"{info.key} has {self.metric} {value:.6g}, not {self.sign} {self.value:g}; nothing was promoted"
+            )
+
+
+class RequirementNotMet(StoreError):
+    """The answer is no: the checkpoint does not reach what was required; nothing was changed."""
+
+    exit_code = 1
+
+
+def _refuse(text: str) -> Requirement:
+    raise UsageError(f"{text!r} is no requirement; write it like val/accuracy>=0.9")
+
+
+def promote_to_milestone(
+    view: RunView, info: CheckpointInfo, metric: str | None = None, fs: FileSystem = LOCAL
+) -> CheckpointInfo:
+    """Make a milestone of a training checkpoint: a link, no bytes copied; kept by every default policy.
+
+    Args:
+        view: The run.
+        info: A training checkpoint of it.
+        metric: The metric to name it after; the run's by default.
+        fs: The seam.
+
+    Raises:
+        UsageError: It is a milestone already, or no metric is known.
+        NotFound: It is gone, or did not record the metric.
+        Damaged: Its manifest is unreadable or its bytes differ from it.
+    """
+    if info.tier != "training":
+        raise UsageError(f"{info.key} is a {info.tier} already")
+    manifest = _verified(info)
+    ranking = _ranking(view, metric)
+    value = info.metric(ranking.name)
+    if value is None:
+        raise NotFound(f"{info.key} recorded no {ranking.name}; it recorded {', '.join(manifest.metrics) or 'nothing'}")
+    paths = view.checkpoint_paths
+    new = msgspec.structs.replace(
+        manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, pinned=None, forks=[]
+    )
+    index = read_json(tensors_path(info.path), TensorIndex)
+    with FileLock(paths.lock):
+        if not info.path.exists():
+            raise NotFound(f"{info.key} is gone; nothing was promoted")
+        fs.mkdir(paths.milestone)
+        staged = link_or_copy(fs, paths, info.path)
+        final = commit(
+            fs, paths, staged, paths.milestone,
+            lambda copy: milestone_name(ranking.name, value, info.epoch, copy), new, index,
+        )  # fmt: skip
+        attempts = view.record.attempts if view.record else ()
+        live = read_checkpoints(paths, attempts)
+        refresh_links(fs, paths, live)
+    _tell(view, info, to=f"milestone/{final.name}")
+    return next(item for item in live if item.path == final)
+
+
+def _ranking(view: RunView, metric: str | None) -> Ranking:
+    if metric is not None and (view.metric is None or metric != view.metric.name):
+        return Ranking(name=metric, mode=metric_mode(metric))
+    if view.metric is None:
+        raise UsageError(f"{view.name} names no metric; say which with --metric")
+    return Ranking(name=view.metric.name, mode=view.metric.mode)
+
+
+def _verified(info: CheckpointInfo) -> Manifest:
+    finding = verify_checkpoint(info)
+    if finding is not None or info.manifest is None:
+        raise Damaged(f"{finding.message if finding else info.key}; nothing was promoted")
+    return info.manifest
+
+
+def _tell(view: RunView, info: CheckpointInfo, **details: Any) -> None:
+    if view.record is not None:
+        with suppress(OSError):  # what was promoted is promoted, told or not
+            append_event(view.paths, "promoted", step=info.step, checkpoint=info.key, **details)
+
+
+def promote_to_production(
+    store: StorePaths,
+    view: RunView,
+    info: CheckpointInfo,
+    *,
+    model: str,
+    version: Version,
+    card: Mapping[str, Any] | None = None,
+    fs: FileSystem = LOCAL,
+) -> ReleaseLine:
+    """Release a checkpoint: weights, config, metrics and card only, a real copy with a sha256.
+
+    The registry's line, durable, is the release; before it nothing counts, after it `latest` is moved.
+
+    Raises:
+        StoreError: The model has that version already.
+        UsageError: The model's name cannot name a file.
+        Damaged: The checkpoint's bytes differ from its manifest; nothing was released.
+        OSError: The disk refused; nothing was released.
+    """
+    from ckptop.store import tensors
+
+    if not _MODEL_NAME.fullmatch(model):
+        raise UsageError(f"{model!r} cannot name a model: use letters, digits, '.', '_' and '-'")
+    manifest = _verified(info)
+    state = tensors.read_state(info.path)
+    released = {key: state[key] for key in _KEPT_IN_RELEASE if key in state}
+    released |= {"checkpoint_type": "production", "model_card": tensors.plain(card or {})}
+    return release_state(store, released, manifest, view, info, model=model, version=version, card=card, fs=fs)
+
+
+def release_state(
+    store: StorePaths,
+    state: dict[str, Any],
+    manifest: Manifest,
+    view: RunView | None,
+    info: CheckpointInfo | None,
+    *,
+    model: str,
+    version: Version,
+    card: Mapping[str, Any] | None,
+    fs: FileSystem = LOCAL,
+) -> ReleaseLine:
+    """Write and register a release of `state`; errors as `promote_to_production`.
+
+    `view` and `info` are None for a stand-alone manager's model, which came from no checkpoint.
+    """
+    from ckptop.store import tensors
+
+    staging = store.production / STAGING
+    for directory in (store.production, staging, store.model_cards):
+        fs.mkdir(directory)
+    remove_stale(staging, fs)
+    final = store.production / production_name(model, version)
+    staged = staging / staged_name(final.name)
+    written = tensors.write_state(staged, state, fs)
+    release = ReleaseLine(
+        time=time.time(), model=model, version=str(version), file=final.name, sha256=sha256_of(staged),
+        size_bytes=written.size_bytes, run=manifest.run, run_id=manifest.run_id,
+        checkpoint=info.key if info is not None else "", epoch=manifest.epoch, global_step=manifest.global_step,
+        metrics=manifest.metrics, actor=current_actor(),
+    )  # fmt: skip
+    shared = {name: getattr(release, name) for name in ReleaseConfig.__struct_fields__ if hasattr(release, name)}
+    details = ReleaseConfig(**shared, config=manifest.config, card=dict(card or {}))
+    with production_lock(store):
+        _require_unreleased(store, release, staged, fs)
+        config_path = final.with_name(final.name.removesuffix(".pt") + ".config.json")
+        write_durably(config_path, _pretty(details), fs, staging=staging)
+        _write_card(store, release, card, staging, fs, alone=view is None)
+        fs.rename(staged, final)
+        fs.fsync_dir(store.production)
+        append_release(store, release)
+        point(fs, staging, store.production / "latest.pt", final.name)
+        point(fs, staging, store.production / f"{model}_latest.pt", final.name)
+    if view is not None and info is not None:
+        _tell(view, info, to=f"production/{final.name}", model=model, version=str(version))
+    return release
+
+
+def _require_unreleased(store: StorePaths, release: ReleaseLine, staged: Path, fs: FileSystem) -> None:
+    """Refuse a version that is released; a file of that name without a line is a cut-off release and goes."""
+    if any(line.version == release.version for line in read_registry(store).of(release.model)):
+        fs.unlink(staged)
+        raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
+    with suppress(FileNotFoundError):
+        fs.unlink(store.production / release.file)
+
+
+def _write_card(
+    store: StorePaths,
+    release: ReleaseLine,
+    card: Mapping[str, Any] | None,
+    staging: Path,
+    fs: FileSystem,
+    *,
+    alone: bool,
+) -> None:
+    """`v1.0.0.json` for a stand-alone manager's one model, else `<model>/v1.0.0.json`."""
+    directory = store.model_cards if alone else store.model_cards / release.model
+    fs.mkdir(directory)
+    text = {
+        "model": release.model, "version": release.version, "file": release.file, "sha256": release.sha256,
+        "released": release.time, "run": release.run, "checkpoint": release.checkpoint,
+        "metrics": release.metrics,
+        **dict(card or {}),
+    }  # fmt: skip
+    data = msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
+    write_durably(directory / f"v{release.version}.json", data, fs, staging=staging)
+
+
+def _pretty(record: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
