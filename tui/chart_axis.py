@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from ckptop.tui.chart_series import LARGEST, Floats, Ints
 
 LADDER = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
@@ -154,7 +155,8 @@ def multiples(low: float, high: float, step: float) -> list[float]:
     """Multiples of `step` from `low` to `high`, both inclusive."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(0, 2 - _exponent(step))  # 3 * 0.1 is 0.30000000000000004
-    return [round(index * step, digits) for index in range(first, last + 1)]
+    # A set, for far from zero neighbours may be one float.
+    return sorted({round(index * step, digits) for index in range(first, last + 1)})
 
 
 LOG_ROWS_APART = 1.75

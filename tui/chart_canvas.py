@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+
 from ckptop.tui.chart_series import Ints
 
 Marker = Literal["braille", "hd", "ascii"]
@@ -25,7 +26,7 @@ TILE_COLUMNS = 14
 """Columns drawn at once: smaller tiles redraw less when a curve grows, larger ones cost less in all."""
 
 Curve = tuple[Ints, Ints]
-"""Pixel columns, never decreasing, and pixel rows from the bottom, -1 where nothing is drawn."""
+"""One unbroken stroke: pixel columns, never decreasing, and pixel rows from the bottom; at least one point."""
 
 _Points = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -36,34 +37,25 @@ def draw_layer(curves: Sequence[Curve], columns: int, rows: int, marker: Marker,
     """Draw unbroken curves and return `rows` strings of `columns` cells, blank where nothing is.
 
     Args:
-        curves: In pixels, see `PIXELS`; a row of -1 breaks the curve.
+        curves: In pixels, see `PIXELS`.
         columns: Width in cells; 0 gives empty strings.
         rows: Height in cells.
         marker: How pixels become characters.
         glyph: The character where `marker` is "ascii".
     """
-    pieces = [piece for curve in curves for piece in _unbroken(curve)]
     drawn = [""] * max(0, rows)
     for left in range(0, columns if rows > 0 else 0, TILE_COLUMNS):
         width = min(TILE_COLUMNS, columns - left)
         across = PIXELS[marker][0]
-        points = tuple(_crossing(pieces, left * across, (left + width) * across))
+        points = tuple(_crossing(curves, left * across, (left + width) * across))
         tile = _draw_tile(points, width, rows, marker, glyph) if points else (" " * width,) * rows
         drawn = [row + part for row, part in zip(drawn, tile, strict=True)]
     return drawn
 
 
-def _unbroken(curve: Curve) -> Iterator[Curve]:
-    x, y = curve
-    seen = np.flatnonzero(y >= 0)
-    for stretch in np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1):
-        if stretch.size:
-            yield x[stretch], y[stretch]
-
-
-def _crossing(pieces: Sequence[Curve], left: int, right: int) -> Iterator[_Points]:
+def _crossing(curves: Sequence[Curve], left: int, right: int) -> Iterator[_Points]:
     """Parts of the curves that a tile from pixel `left` up to `right` shows, with one neighbour each side."""
-    for x, y in pieces:
+    for x, y in curves:
         begin = max(0, int(np.searchsorted(x, left)) - 1)
         end = int(np.searchsorted(x, right)) + 1
         if x[begin] < right and x[min(end, x.size) - 1] >= left:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from ckptop.tui.theme import Palette
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
+
+from ckptop.tui.theme import Palette
 
 Cell = tuple[str, str]
 """A character and its colour token; the second cell of a wide character holds an empty string."""

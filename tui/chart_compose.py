@@ -6,10 +6,13 @@ afresh with each frame: the axis limits, so that they stand still, and the smoot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from rich.cells import cell_len
+
 from ckptop.tui import chart_curves as curves
 from ckptop.tui import chart_marks as marks
 from ckptop.tui.chart_axis import GUTTER, SMALLEST, Limits, Scale, tick_labels, wants_log, y_ticks
@@ -18,7 +21,6 @@ from ckptop.tui.chart_cells import Row, blank_rows, lay, put
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_marks import Glyphs, Marks, Name
 from ckptop.tui.chart_series import Floats, Series, Smoother, nonfinite_x
-from rich.cells import cell_len
 
 NO_DATA = "Waiting for the first metric."
 NOT_FINITE = "No finite value so far."
@@ -57,6 +59,12 @@ class ChartModel:
     subject: str = ""
     """What is drawn, such as run and metric: while it stays the same, the limits only widen."""
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
+        if self.window and not -math.inf < self.window[0] < self.window[1] < math.inf:
+            raise ValueError(f"window must be finite and ascend, not {self.window}")
+
 
 @dataclass(slots=True)
 class ChartMemory:
@@ -87,6 +95,7 @@ def compose(
         marker: "ascii" draws everything in ASCII.
     """
     memory = memory or ChartMemory()
+    memory.smoother.keep_only([series.name for series in model.series])
     rows = blank_rows(width, height)
     if width < 1 or height < 1:
         return rows

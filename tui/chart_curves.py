@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
 from ckptop.tui.chart_axis import Scale
 from ckptop.tui.chart_canvas import PIXELS, Curve, Marker
 from ckptop.tui.chart_series import LARGEST, Floats, Ints, Reduced, bucket_of, reduce_min_max
@@ -104,10 +105,9 @@ def _strokes(plot: Plot, reduced: Reduced, begin: Ints, end: Ints) -> list[Curve
     columns = reduced.bucket * PIXELS[plot.marker][0] // 2
     x = np.repeat(columns, 2)
     y = np.stack([begin, end], axis=1).ravel()
-    run = np.repeat(reduced.run, 2)
-    fresh = np.ones(x.size, dtype=bool)
-    fresh[1:] = (np.diff(x) != 0) | (np.diff(y) != 0) | (np.diff(run) != 0)
-    fresh &= y >= 0
-    x, y, run = x[fresh], y[fresh], run[fresh]
+    run = np.repeat(reduced.run, 2) + np.cumsum(y < 0)  # what cannot be drawn breaks the stroke, as NaN does
+    drawn = y >= 0
+    drawn[1:] &= (np.diff(x) != 0) | (np.diff(y) != 0) | (np.diff(run) != 0)
+    x, y, run = x[drawn], y[drawn], run[drawn]
     breaks = np.flatnonzero(np.diff(run)) + 1
     return list(zip(np.split(x, breaks), np.split(y, breaks), strict=True)) if x.size else []

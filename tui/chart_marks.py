@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
+
 from ckptop.tui.chart_axis import tick_labels, x_ticks, y_ticks
 from ckptop.tui.chart_cells import Row, put
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_series import Floats
 from ckptop.tui.theme import GLYPHS
-from rich.cells import cell_len, set_cell_size
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,7 +76,9 @@ def draw_cursor(rows: list[Row], plot: Plot, x: float, glyphs: Glyphs) -> None:
 
 
 def draw_best(rows: list[Row], plot: Plot, best: tuple[float, float], glyphs: Glyphs) -> None:
-    """Draw the star of the best checkpoint at its x and value."""
+    """Draw the star of the best checkpoint at its x and value, unless zoomed out of sight."""
+    if not plot.scale.bottom <= best[1] <= plot.scale.top:
+        return
     for column in plot.columns_of(np.array([best[0]])):
         put(rows, plot.row(best[1]), plot.left + column, glyphs.best, "foreground")
 

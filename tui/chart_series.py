@@ -8,6 +8,7 @@ series changes its newest bucket and no other.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,6 +44,12 @@ class Series:
     """True draws the range of each half column under a smoothed curve; False draws the line alone."""
     faded: bool = False
     """True for a dropped attempt: faint and without a name."""
+
+    def __post_init__(self) -> None:
+        if self.x.shape != self.y.shape or self.x.ndim != 1:
+            raise ValueError(f"{self.name}: x and y must be flat and of one length, not {self.x.shape}, {self.y.shape}")
+        if self.x.dtype != np.float64 or self.y.dtype != np.float64:
+            raise ValueError(f"{self.name}: x and y must be float64, not {self.x.dtype}, {self.y.dtype}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -249,6 +256,10 @@ class Smoother:
         buffer[size:wanted] = average.extend(series.y[size:])
         self._known[series.name] = (smoothing, average, series.y, buffer)
         return buffer[:wanted]
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget every other series: a million values of one take 16 MB."""
+        self._known = {name: known for name, known in self._known.items() if name in names}
 
 
 _NEVER = (math.nan, Ema(0.0), np.empty(0), np.empty(0))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 
+from textual.geometry import Size
+from textual.strip import Strip
+from textual.theme import Theme
+from textual.widget import Widget
+
 from ckptop.host.units import format_cell, format_count
 from ckptop.tui.chart_canvas import Marker
 from ckptop.tui.chart_cells import Row, changed_spans, to_strips
 from ckptop.tui.chart_compose import ChartMemory, ChartModel, compose, series_tokens
 from ckptop.tui.theme import GLYPHS, MONO, Palette, palette_of
-from textual.geometry import Size
-from textual.strip import Strip
-from textual.theme import Theme
-from textual.widget import Widget
 
 
 class Chart(Widget):
