@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click._termui_impl import ProgressBar
+from click.termui import progressbar
 
 from ckptop.cli.common import default_store, json_option, print_json, store_or_run
 from ckptop.host.terminal import clean
@@ -45,8 +45,7 @@ def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report
     store, name = store_or_run(what, store_path)
     views = store.runs() if name is None else [store.run(name)]
     stderr = click.get_text_stream("stderr")
-    bar: ProgressBar[int]
-    with click.progressbar(length=total_bytes(views), label="verifying", file=stderr, hidden=quiet) as bar:
+    with progressbar(length=total_bytes(views), label="verifying", file=stderr, hidden=quiet) as bar:
         reports = [verify_run(view, bar.update) for view in views]
     return Report(
         sum(report.checked for report in reports),

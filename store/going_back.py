@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ckptop.store.attempts import attempt_lines
 from ckptop.store.checkpoint_info import in_lineage, read_checkpoints, scan_tier
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem
@@ -15,7 +16,6 @@ from ckptop.store.layout import RunPaths
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import TIERS, encode
-from ckptop.store.metric_log import attempt_lines
 from ckptop.store.moving import move
 from ckptop.store.records import Attempt, RunRecord
 
@@ -24,9 +24,9 @@ def recorded_attempts(paths: RunPaths, record: RunRecord) -> RunRecord:
     """`record` with the attempts that metrics.jsonl knows and it does not: their trainer died in between."""
     known = {attempt.attempt for attempt in record.attempts}
     missing = [
-        Attempt(attempt=number, from_step=from_step, time=time)
-        for number, from_step, time in attempt_lines(paths.metrics)
-        if number not in known
+        Attempt(attempt=line.attempt, from_step=line.from_step, time=line.time)
+        for line in attempt_lines(paths.metrics)
+        if line.attempt not in known
     ]
     if not missing:
         return record

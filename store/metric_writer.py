@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from ckptop.store.errors import DiskError, UsageError
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.lines import is_torn, open_lines

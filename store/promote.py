@@ -17,14 +17,14 @@ from typing import Any
 
 import msgspec
 
-from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_checkpoints
+from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_checkpoints, scan_tier
 from ckptop.store.commit import commit, link_or_copy
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event, current_actor
 from ckptop.store.files import read_json, write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import sha256_of
-from ckptop.store.layout import STAGING, StorePaths, tensors_path
+from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, tensors_path
 from ckptop.store.links import point, refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking, TensorIndex
@@ -136,6 +136,7 @@ def promote_to_milestone(
     with FileLock(paths.lock):
         if not info.path.exists():
             raise NotFound(f"{info.key} is gone; nothing was promoted")
+        _refuse_second(paths, manifest, ranking)
         fs.mkdir(paths.milestone)
         staged = link_or_copy(fs, paths, info.path)
         final = commit(
@@ -147,6 +148,12 @@ def promote_to_milestone(
         refresh_links(fs, paths, live)
     _tell(view, info, to=f"milestone/{final.name}")
     return next(item for item in live if item.path == final)
+
+
+def _refuse_second(paths: CheckpointPaths, manifest: Manifest, ranking: Ranking) -> None:
+    for made in scan_tier(paths.milestone, "milestone"):
+        if made.manifest and (made.manifest.xxh3_128, made.manifest.ranking) == (manifest.xxh3_128, ranking):
+            raise StoreError(f"{made.key} is this very checkpoint already; nothing was promoted")
 
 
 def _ranking(view: RunView, metric: str | None) -> Ranking:

@@ -141,8 +141,8 @@ class Run:
         paths = RunPaths(Path(store) / check_run_name(name))
         _require_new_or_resumed(paths, resume)
         try:
-            paths.root.mkdir(parents=True, exist_ok=True)
-            paths.control.mkdir(exist_ok=True)
+            for directory in (paths.control, paths.checkpoints.staging):
+                directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskError(error.errno, f"{paths.root} cannot be made: {error.strerror}") from None
         lease = Lease.acquire(paths, steal=steal, say=say)

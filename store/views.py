@@ -39,7 +39,7 @@ class RunView:
     checkpoints: tuple[CheckpointInfo, ...]
     """Live ones of both tiers, oldest first."""
     trash_count: int = 0
-    result: Mapping[str, float] = field(default=_EMPTY)
+    result: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
     """Final metrics of the newest finished attempt, the test split's included."""
     checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
 
