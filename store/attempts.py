@@ -44,15 +44,10 @@ def last_attempt_line(path: Path) -> AttemptLine | None:
 
 
 def _attempts_in(lines: bytes) -> Iterator[AttemptLine]:
-    begin = 0 if lines.startswith(_PREFIX) else lines.find(b"\n" + _PREFIX) + 1
-    while begin > 0 or (begin == 0 and lines.startswith(_PREFIX)):
-        end = lines.index(b"\n", begin)
-        attempt = attempt_of(_decoded(lines[begin:end]))
+    for rest in (b"\n" + lines).split(b"\n" + _PREFIX)[1:]:
+        attempt = attempt_of(_decoded(_PREFIX + rest.partition(b"\n")[0]))
         if attempt is not None:
             yield attempt
-        begin = lines.find(b"\n" + _PREFIX, end) + 1
-        if begin == 0:
-            return
 
 
 def _decoded(line: bytes) -> Any:

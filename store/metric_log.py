@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +37,6 @@ MAX_NAMES = 10_000
 
 _MAX_FIELDS = 128
 """With more metrics than this, mostly absent ones, decoding them all at once would cost too much memory."""
-_PIECE_BYTES = 256 * 1024
-"""Decoded at once; of 64 KiB to 2 MiB the quickest, its objects still fitting the processor's cache."""
 _SLOW_LINES = 32
 """A piece this small is read line by line."""
 _OWN_COLUMNS = (("step", np.int64), ("epoch", np.float64), ("time", np.float64))
@@ -71,8 +69,7 @@ class MetricLog:
         while (limit_bytes is None or read_bytes < limit_bytes) and (lines := self._tail.poll()):
             if self._tail.generation != self._generation:
                 self._restart()
-            for piece in _pieces(lines):
-                self._read(piece)
+            self._read(lines)
             changed, read_bytes = True, read_bytes + len(lines)
         if self._tail.generation != self._generation:  # cut to nothing
             self._restart()
@@ -228,12 +225,3 @@ class _Line(NamedTuple):
 
 def _getter(name: str) -> Callable[[_Line], object]:
     return lambda line: line.fields.get(name, ABSENT)
-
-
-def _pieces(lines: bytes) -> Iterator[bytes]:
-    """The same lines, no more at once than are decoded at once."""
-    begin = 0
-    while begin < len(lines):
-        end = lines.find(b"\n", begin + _PIECE_BYTES) + 1 or len(lines)
-        yield lines[begin:end]
-        begin = end
