@@ -1,4 +1,4 @@
-"""Attempt lines of a metric log, found by their first bytes: a second for ten million lines, and no NumPy."""
+"""Attempt lines of a metric log, found by their first bytes: 0.2 s for a million lines, and no NumPy."""
 
 from __future__ import annotations
 
