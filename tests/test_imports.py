@@ -1,0 +1,58 @@
+"""The import rule: who loads what, looked at in fresh interpreters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "textual", "numpy", "plotext", "pynvml", "sklearn", "watchdog")
+
+
+def loaded_by(code: str, cwd: Path) -> set[str]:
+    """Which heavy packages are loaded after `code` ran in a fresh interpreter."""
+    probe = f"{code}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=cwd)
+    return set(done.stdout.split())
+
+
+def test_a_user_s_own_store_module_never_collides_with_ours(tmp_path: Path) -> None:
+    """The folders ship as ckptop.store and so on; `import store` finds nothing."""
+    for name in ("store", "trainer", "tui", "cli", "host"):
+        done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True, cwd=tmp_path)
+
+        assert done.returncode != 0, f"`import {name}` found something"
+        assert "ModuleNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("import ckptop.store", set()),
+        ("from ckptop.store import Run, Store", {"numpy"}),
+        ("import ckptop.cli.main", set()),
+        ("import ckptop.cli.listing", set()),
+        ("import ckptop.cli.train", set()),
+        ("import ckptop.cli.resume", set()),
+        ("import ckptop.cli.demo", set()),
+        ("import ckptop.store.feed", {"watchdog"}),
+        ("import ckptop.tui.app", {"textual", "numpy", "plotext", "watchdog"}),
+        # torch itself takes pynvml where it finds it.
+        ("from ckptop.store import CheckpointManager", {"torch", "numpy", "pynvml"}),
+    ],
+    ids=lambda value: value.removeprefix("import ") if isinstance(value, str) else "",
+)
+def test_a_module_loads_no_more_than_it_needs(code: str, allowed: set[str], tmp_path: Path) -> None:
+    loaded = loaded_by(code, tmp_path)
+
+    assert loaded <= allowed
+
+
+def test_listing_a_store_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = f"from ckptop.cli.main import run\nassert run(['ls', {str(tmp_path)!r}]) == 0"
+
+    loaded = loaded_by(code, tmp_path)
+
+    assert loaded.isdisjoint(HEAVY)
