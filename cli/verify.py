@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -44,8 +45,7 @@ def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report
         return Report(1, info.size_bytes, (finding,) if finding else ())
     store, name = store_or_run(what, store_path)
     views = store.runs() if name is None else [store.run(name)]
-    stderr = click.get_text_stream("stderr")
-    with progressbar(length=total_bytes(views), label="verifying", file=stderr, hidden=quiet) as bar:
+    with progressbar(length=total_bytes(views), label="verifying", file=sys.stderr, hidden=quiet) as bar:
         reports = [verify_run(view, bar.update) for view in views]
     return Report(
         sum(report.checked for report in reports),

@@ -27,16 +27,16 @@ from ckptop.store.checkpoint_info import (
     scan_tier,
 )
 from ckptop.store.cleanup import apply_retention
-from ckptop.store.commit import commit, link_or_copy
+from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import read_json
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import xxh3_128_of
-from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path, tensors_path
+from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path
 from ckptop.store.links import point
 from ckptop.store.locks import FileLock
-from ckptop.store.manifest import Manifest, Ranking, TensorIndex, Tier, stored_metrics
+from ckptop.store.manifest import Manifest, Ranking, Tier, stored_metrics
 from ckptop.store.names import Version, file_safe_metric, milestone_name, training_name
 from ckptop.store.promote import release_state
 from ckptop.store.records import Attempt, Metric, Mode
@@ -345,7 +345,7 @@ class CheckpointManager:
             source.manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, time=time.time(),
             metrics=source.manifest.metrics | metrics, pinned=None, forks=[],
         )  # fmt: skip
-        index = read_json(tensors_path(source.path), TensorIndex)
+        index = read_index(source.path)
         with FileLock(self._paths.lock):
             staged = link_or_copy(self._fs, self._paths, source.path)
             return commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ckptop.store.errors import StoreError
-from ckptop.store.files import write_durably
+from ckptop.store.files import read_json, write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
 from ckptop.store.links import NO_LINKS
@@ -32,7 +32,7 @@ def commit(
     directory: Path,
     name_of: Callable[[int], str],
     manifest: Manifest,
-    index: TensorIndex,
+    index: TensorIndex | None,
 ) -> Path:
     """Commit a staged, fsynced file under the first free name; the caller holds the lock.
 
@@ -43,15 +43,16 @@ def commit(
         directory: Where it goes.
         name_of: Names by copy, from 1; a committed name is never taken again.
         manifest: Its `file` is set here.
-        index: The same.
+        index: The same; None where the file was never described.
 
     Raises:
         OSError: The disk refused; nothing was committed and nothing committed before was touched.
     """
     final = _first_free(directory, name_of)
     manifest = msgspec.structs.replace(manifest, file=final.name)
-    index = msgspec.structs.replace(index, file=final.name)
-    write_durably(tensors_path(final), encode_index(index), fs, staging=paths.staging)
+    if index is not None:
+        index = msgspec.structs.replace(index, file=final.name)
+        write_durably(tensors_path(final), encode_index(index), fs, staging=paths.staging)
     write_durably(manifest_path(final), encode(manifest), fs, staging=paths.staging)
     fs.rename(staged, final)
     fs.fsync_dir(directory)
@@ -71,6 +72,14 @@ def encode_index(index: TensorIndex) -> bytes:
     lines = b",\n  ".join(msgspec.json.encode(entry) for entry in index.tensors)
     head = b'{"schema":%d,"file":%s,"tensors":[\n  ' % (index.schema, msgspec.json.encode(index.file))
     return head + lines + b"\n]}\n"
+
+
+def read_index(checkpoint: Path) -> TensorIndex | None:
+    """The tensor index of a committed checkpoint; None where there is none to be read."""
+    try:
+        return read_json(tensors_path(checkpoint), TensorIndex)
+    except StoreError:
+        return None
 
 
 def link_or_copy(fs: FileSystem, paths: CheckpointPaths, source: Path) -> Path:

@@ -18,16 +18,16 @@ from typing import Any
 import msgspec
 
 from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_checkpoints, scan_tier
-from ckptop.store.commit import commit, link_or_copy
+from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event, current_actor
-from ckptop.store.files import read_json, write_durably
+from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import sha256_of
-from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, tensors_path
+from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths
 from ckptop.store.links import point, refresh_links
 from ckptop.store.locks import FileLock
-from ckptop.store.manifest import Manifest, Ranking, TensorIndex
+from ckptop.store.manifest import Manifest, Ranking
 from ckptop.store.names import Version, milestone_name, production_name
 from ckptop.store.records import Record
 from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
@@ -132,7 +132,7 @@ def promote_to_milestone(
     new = msgspec.structs.replace(
         manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, pinned=None, forks=[]
     )
-    index = read_json(tensors_path(info.path), TensorIndex)
+    index = read_index(info.path)
     with FileLock(paths.lock):
         if not info.path.exists():
             raise NotFound(f"{info.key} is gone; nothing was promoted")

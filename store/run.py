@@ -48,6 +48,7 @@ from ckptop.store.records import (
 )
 from ckptop.store.resume import Start, choose_start, resume_request
 from ckptop.store.staging import remove_stale
+from ckptop.store.store import Store
 from ckptop.store.views import read_run
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Run:
         request = resume_request()
         if request is not None:
             store, name, resume = request.store, request.run, request.checkpoint
-        paths = RunPaths(Path(store) / check_run_name(name))
+        paths = Store.open(store, missing_ok=True).paths.run(check_run_name(name))
         _require_new_or_resumed(paths, resume)
         try:
             for directory in (paths.control, paths.checkpoints.staging):
