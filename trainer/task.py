@@ -1,0 +1,91 @@
+"""What a task is: its data, its model, its loss and the metric that decides what best means.
+
+A task holds no state: everything that varies is in its options, everything fitted is in the model's
+buffers, so a checkpoint and its configuration are enough to predict.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import torch
+from torch.utils.data import Dataset
+from torchmetrics import MetricCollection
+
+from ckptop.store.records import Mode
+from ckptop.trainer.config import OptionsT, TrainConfig
+from ckptop.trainer.sample_random import SampleRandom
+
+Samples = Dataset[tuple[torch.Tensor, ...]]
+"""Pairs (input, target). A TensorDataset is indexed a batch at a time; any other a sample at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """The three parts of a task's data."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    path: str
+    """Where it came from: a path, or a name such as `sklearn:digits`."""
+    hash: str
+    """Of the content, so that a resume can tell changed data."""
+    description: str
+    """For people: `1,797 images`."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """What a constant answer reaches, logged beside the final result: `{"test/smape_median": 45.9}`."""
+
+
+class Task(ABC, Generic[OptionsT]):
+    """One kind of training. Subclass it in a file of its own; docs/tasks.md shows how."""
+
+    name: ClassVar[str]
+    metric: ClassVar[tuple[str, Mode]]
+    """What best means: a name among `val/…` and whether lower or higher is better."""
+    metric_label: ClassVar[str]
+    """As people write it: `Accuracy`."""
+    metric_percent_scale: ClassVar[float | None] = None
+    """What turns the metric into percent for people; None where it is no percentage."""
+
+    @abstractmethod
+    def defaults(self) -> TrainConfig[OptionsT]:
+        """A configuration that trains this task well."""
+
+    @abstractmethod
+    def load(self, path: Path | None, seed: int) -> TaskData:
+        """Load and split the data; the split is a function of `seed`.
+
+        Raises:
+            DataError: The data is missing or unusable.
+            UsageError: The task takes no path, and one was given.
+        """
+
+    @abstractmethod
+    def build_model(self, options: OptionsT) -> torch.nn.Module:
+        """A new model, its weights drawn from torch's global generator."""
+
+    def fit_statistics(self, model: torch.nn.Module, data: TaskData) -> None:
+        """Set buffers that are computed from the training part instead of learned, in a fresh run."""
+
+    def augment(self, options: OptionsT, inputs: torch.Tensor, random: SampleRandom) -> torch.Tensor:  # noqa: ARG002 - most tasks change nothing
+        """Change a training batch; all randomness must come from `random`, never from a global stream."""
+        return inputs
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch, a 0-d tensor."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """New torchmetrics, updated with (outputs, targets); the names go behind `val/` and `test/`."""
+
+    def format_metric(self, value: float) -> str:
+        """The metric as people read it: `97.22%`."""
+        if self.metric_percent_scale is None:
+            return f"{value:.4f}"
+        return f"{value * self.metric_percent_scale:.2f}%"
