@@ -1,0 +1,108 @@
+"""Batches from a dataset, in this process or in workers, the same bits either way.
+
+The sampler hands out whole batches with their epoch; what is random about a sample comes from (seed, epoch,
+index). Workers are forked from a small server process: forking this one, whose threads may hold locks at
+that moment, could deadlock.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+
+from ckptop.trainer.config import TaskOptions
+from ckptop.trainer.sample_random import SampleRandom, mix, seeded
+from ckptop.trainer.sampler import Batches, BatchKey, EpochSampler
+from ckptop.trainer.task import Samples, Task
+
+_AUGMENT, _SAMPLE = 2, 3
+"""Keep these streams apart from other uses of (seed, epoch)."""
+
+
+class _Batched(Dataset[tuple[torch.Tensor, ...]]):
+    """A dataset indexed by `BatchKey`; travels to the workers."""
+
+    def __init__(self, samples: Samples, seed: int, task: Task[Any] | None, options: TaskOptions) -> None:
+        self._samples, self._seed, self._task, self._options = samples, seed, task, options
+
+    def __getitem__(self, key: BatchKey) -> tuple[torch.Tensor, ...]:
+        inputs, *targets = self._collect(key)
+        if self._task is not None:
+            random = SampleRandom(mix(self._seed, _AUGMENT), key.epoch, key.indices)
+            inputs = self._task.augment(self._options, inputs, random)
+        return inputs, *targets
+
+    def _collect(self, key: BatchKey) -> tuple[torch.Tensor, ...]:
+        if isinstance(self._samples, TensorDataset):
+            return cast(tuple[torch.Tensor, ...], self._samples[key.indices])
+        return tuple(default_collate([self._sample(key.epoch, index) for index in key.indices.tolist()]))
+
+    def _sample(self, epoch: int, index: int) -> tuple[torch.Tensor, ...]:
+        """Whatever global generator the dataset draws from, it draws what belongs to this sample."""
+        with seeded(mix(self._seed, _SAMPLE, epoch, index)):
+            return self._samples[index]
+
+
+class EpochLoader:
+    """The batches of one part of the data, epoch by epoch, from any position."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        batches: Batches,
+        *,
+        seed: int,
+        task: Task[Any] | None = None,
+        options: TaskOptions | None = None,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        """`task` augments and shuffles; without one the dataset comes in its own order, as it is."""
+        self.batches = batches
+        self._sampler = EpochSampler(batches, seed if task is not None else None)
+        self._loader = DataLoader(
+            _Batched(samples, seed, task, options or TaskOptions()),
+            sampler=self._sampler,
+            batch_size=None,  # a key is a batch already
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context=_worker_context() if workers else None,
+            pin_memory=pin_memory,
+            # Else making an iterator would draw a number from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def epoch(self, epoch: int, batch: int = 0) -> Iterator[tuple[torch.Tensor, ...]]:
+        """The batches of `epoch` (from 1), beginning with micro-batch `batch` (from 0)."""
+        self._sampler.seek(epoch, batch)
+        return iter(self._loader)
+
+
+@functools.cache
+def _worker_context() -> BaseContext:
+    """A fork server whose children never see the signals that ask the trainer to stop.
+
+    A terminal, systemd and Slurm signal every process of the group: a worker that died of it would take the
+    step with it that is to be finished. A mask set here passes through fork and exec.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def count_samples(samples: Samples) -> int:
+    """How many samples a map-style dataset has."""
+    return len(cast(Any, samples))
