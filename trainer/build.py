@@ -1,0 +1,98 @@
+"""From a configuration to everything a training is made of, in the order an exact resume needs.
+
+Build, load the checkpoint over it, derive the schedule from where it stands; the position in the data
+follows by arithmetic, and the random state comes last, when the loop has its first iterator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ckptop.store.errors import DataError, UsageError
+from ckptop.store.run import Run
+from ckptop.trainer import rng
+from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.device import Device
+from ckptop.trainer.loader import EpochLoader, count_samples
+from ckptop.trainer.loop import Parts
+from ckptop.trainer.optim import Schedule, build_optimizer, hyperparameters
+from ckptop.trainer.sampler import Batches
+from ckptop.trainer.state import Progress, progress_of
+from ckptop.trainer.task import Samples, Task, TaskData
+
+
+def build(
+    task: Task[Any], config: TrainConfig[Any], data: TaskData, device: Device, run: Run
+) -> tuple[Parts, Progress, dict[str, Any] | None]:
+    """Everything built and, where the run has a start, loaded.
+
+    Returns:
+        The parts, the position to go on from, and the random state to restore last.
+
+    Raises:
+        DataError: A part of the data is empty.
+        Damaged: The checkpoint is not one of this trainer.
+        UsageError: The checkpoint cannot be gone on from with this configuration.
+    """
+    rng.seed_everything(config.seed)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    model = task.build_model(config.model)
+    task.fit_statistics(model, data)
+    model.to(device.torch_device)
+    optimizer = build_optimizer(config, model.parameters())
+    scaler = device.scaler()
+    batches = Batches(_count(data.train, "training"), config.batch_size, config.accumulate)
+    progress, rng_state = _load(run, config, batches, model, optimizer, scaler, device)
+    schedule = Schedule(optimizer, config, progress.total_steps(config, batches), batches.step_count)
+    train = EpochLoader(
+        data.train, batches, seed=config.seed, task=task, options=config.model, workers=config.workers,
+        pin_memory=device.is_cuda,
+    )  # fmt: skip
+    parts = Parts(
+        task=task, config=config, device=device, model=model, optimizer=optimizer, schedule=schedule,
+        scaler=scaler, train=train, validation=evaluation_loader(data.validation, config, device, "validation"),
+    )  # fmt: skip
+    return parts, progress, rng_state
+
+
+def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device, part: str) -> EpochLoader:
+    """A part of the data in its own order, as it is.
+
+    Raises:
+        DataError: It is empty.
+    """
+    batches = Batches(_count(samples, part), config.batch_size)
+    return EpochLoader(samples, batches, seed=config.seed, workers=config.workers, pin_memory=device.is_cuda)
+
+
+def _count(samples: Samples, part: str) -> int:
+    count = count_samples(samples)
+    if count == 0:
+        raise DataError(f"the {part} part of the data is empty")
+    return count
+
+
+def _load(
+    run: Run,
+    config: TrainConfig[Any],
+    batches: Batches,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    device: Device,
+) -> tuple[Progress, dict[str, Any] | None]:
+    path = run.start.from_checkpoint
+    if path is None:
+        return Progress(), None
+    configured = hyperparameters(optimizer)
+    state = run.checkpoints.load_checkpoint(path, model, optimizer, None, scaler, device.torch_device)
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        group.update(values)  # the configuration decides, not what was saved
+    progress = progress_of(state, path.name, batches)
+    if progress.epoch - 1 > config.epochs:
+        raise UsageError(f"{run.name} has done {progress.epoch - 1} epochs; --epochs {config.epochs} is behind it")
+    rng.restore_threads(state["rng"], config.threads)
+    return progress, state["rng"]

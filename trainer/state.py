@@ -1,0 +1,95 @@
+"""Where a training stands, and what of it goes into a checkpoint beside model and optimizer.
+
+Saves happen between optimizer steps only, so a position is an epoch and a number of whole micro-batches.
+The sums behind an epoch's averages are part of it: an average logged after a mid-epoch resume has the bits
+of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ckptop.store.errors import Damaged, UsageError
+from ckptop.trainer import rng
+from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.sampler import Batches
+
+
+@dataclass(slots=True)
+class Best:
+    """The best value of the task's metric so far."""
+
+    value: float
+    epoch: int
+    step: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """The position of the loop and what it has gathered in the epoch so far."""
+
+    epoch: int = 1
+    """The epoch in progress, or next; from 1."""
+    batch: int = 0
+    """Micro-batches of it that are done."""
+    step: int = 0
+    """Optimizer steps done in all epochs."""
+    epoch_start_step: int = 0
+    """`step` when the epoch began."""
+    loss_sum: float = 0.0
+    """Of the epoch so far, a sample counting once."""
+    sample_count: int = 0
+    """Samples behind `loss_sum`."""
+    best: Best | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the newest step; what a checkpoint saved now is called by."""
+        return self.epoch if self.batch or self.epoch == 1 else self.epoch - 1
+
+    def total_steps(self, config: TrainConfig[Any], batches: Batches) -> int:
+        """Optimizer steps of the whole run; earlier epochs may have had another batch size."""
+        return self.epoch_start_step + (config.epochs - self.epoch + 1) * batches.step_count
+
+    def begin_next_epoch(self) -> None:
+        """The epoch is complete."""
+        self.epoch += 1
+        self.batch = 0
+        self.epoch_start_step = self.step
+        self.loss_sum, self.sample_count = 0.0, 0
+
+
+def extra_of(progress: Progress, config: TrainConfig[Any], batches: Batches) -> dict[str, Any]:
+    """What a checkpoint holds for an exact resume: random state, position in the data, the loop's own."""
+    position = {"epoch": progress.epoch, "batch_in_epoch": progress.batch, "seed": config.seed}
+    loop = asdict(progress)
+    del loop["epoch"], loop["batch"]
+    return {"rng": rng.capture(), "loader": position | asdict(batches), "loop": loop}
+
+
+def progress_of(state: dict[str, Any], name: str, batches: Batches) -> Progress:
+    """The position a checkpoint holds.
+
+    Args:
+        state: The content of the file.
+        name: Its name, for messages.
+        batches: How the data is cut now.
+
+    Raises:
+        Damaged: It was not saved by this trainer.
+        UsageError: It is of the middle of an epoch that would now be cut otherwise.
+    """
+    try:
+        loader, loop = dict(state["loader"]), dict(state["loop"])
+        saved = Batches(loader["sample_count"], loader["batch_size"], loader["accumulate"])
+        best = Best(**loop.pop("best")) if loop.get("best") else None
+        progress = Progress(epoch=loader["epoch"], batch=loader["batch_in_epoch"], **{**loop, "best": best})
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"{name} does not say where `ckptop train` stood ({error}); resume from another") from None
+    if progress.batch and saved != batches:
+        raise UsageError(
+            f"{name} was saved within epoch {progress.epoch}, which was cut into {saved.batch_count} batches "
+            f"and would now be {batches.batch_count}; change batch_size or accumulate at an epoch's end"
+        )
+    return progress
