@@ -1,0 +1,103 @@
+"""What was asked for, settled into one configuration: a fresh run's, or a resumed run's with changes.
+
+A resumed run goes on with the configuration its run.json recorded, not with today's defaults. Started by a
+viewer (`CKPTOP_RESUME`), the recorded command's own options are history: only the request's changes count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckptop.store.errors import UsageError
+from ckptop.store.files import read_json
+from ckptop.store.layout import RunPaths
+from ckptop.store.names import check_run_name
+from ckptop.store.records import RunRecord
+from ckptop.store.resume import resume_request
+from ckptop.trainer.config import TrainConfig, assignments, changes, layered, read_toml
+from ckptop.trainer.task import Task
+
+_FIXED = ("seed", "optimizer", "model")
+"""Decide what the saved state means; another value makes another run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions:
+    """`ckptop train`, as typed."""
+
+    task: str
+    store: Path
+    data: Path | None = None
+    name: str | None = None
+    config_file: Path | None = None
+    assignments: Sequence[tuple[str, str]] = ()
+    """Dotted configuration keys and values as text, the last of a key winning."""
+    resume: str | None = None
+    """None, auto, latest, best or a checkpoint of the run."""
+    steal: bool = False
+    as_json: bool = False
+    argv: Sequence[str] = ()
+    """The interpreter's arguments that start this again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """Which run, from where, with what configuration."""
+
+    store: Path
+    name: str | None
+    """None takes the first free name."""
+    resume: str | None
+    config: TrainConfig[Any]
+    changed: Mapping[str, tuple[Any, Any]]
+    """Keys that differ from the run's recorded configuration: (recorded, now)."""
+
+
+def settle(options: TrainOptions, task: Task[Any]) -> Settled:
+    """Put the layers together and check them; nothing is written.
+
+    Raises:
+        UsageError: A key or value is wrong, the run is of another task, or a change needs a fork.
+        Damaged: The run's record is unreadable.
+    """
+    request = resume_request()
+    if request is not None:
+        options = replace(
+            options, store=Path(request.store), name=request.run, resume=request.checkpoint, config_file=None,
+            assignments=tuple(request.overrides.items()),
+        )  # fmt: skip
+    store, resume, file = options.store, options.resume, options.config_file
+    name = options.name or (task.name if resume is not None else None)
+    recorded = _recorded(store, name, task) if name is not None and resume is not None else None
+    config = recorded or task.defaults()
+    if file is not None:
+        config = layered(config, read_toml(file))
+    config = layered(config, assignments(options.assignments), lax=True)
+    changed = changes(recorded, config) if recorded is not None else {}
+    for key in changed:
+        if key.partition(".")[0] in _FIXED:
+            raise UsageError(f"{key} cannot change within run {name}; resume it as a fork or begin a new run")
+    return Settled(store=store, name=name, resume=resume, config=config, changed=changed)
+
+
+def _recorded(store: Path, name: str, task: Task[Any]) -> TrainConfig[Any] | None:
+    """The configuration of the run to resume; None where there is no such run yet."""
+    path = RunPaths(store / check_run_name(name)).record
+    if not path.exists():
+        return None
+    record = read_json(path, RunRecord)
+    if record.task != task.name:
+        raise UsageError(f"run {name} trains {record.task}, not {task.name}; choose another --name")
+    return layered(task.defaults(), record.config)
+
+
+def free_name(store: Path, task_name: str) -> str:
+    """The task's name, or with the first number that is free. A directory without run.json is no run."""
+    name, number = task_name, 1
+    while RunPaths(store / name).record.exists():
+        number += 1
+        name = f"{task_name}-{number}"
+    return name
