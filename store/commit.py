@@ -88,6 +88,7 @@ def link_or_copy(fs: FileSystem, paths: CheckpointPaths, source: Path) -> Path:
     Raises:
         OSError: The disk refused.
     """
+    fs.mkdir(paths.staging)
     staged = paths.staging / staged_name(source.name)
     try:
         fs.link(source, staged)
