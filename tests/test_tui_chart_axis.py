@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ckptop.tui.chart_axis import (
@@ -72,6 +72,7 @@ def test_limits_never_narrow_by_themselves(ranges: list[tuple[float, float]]) ->
     last_x, last_y = (math.inf, -math.inf), (math.inf, -math.inf)
     for ends in ranges:
         low, high = sorted(ends)
+        assume(low < high)
 
         x, y = limits.fit_x(low, high), limits.fit_y(low, high, log=False)
 
@@ -80,6 +81,18 @@ def test_limits_never_narrow_by_themselves(ranges: list[tuple[float, float]]) ->
         assert y[0] <= last_y[0]
         assert y[1] >= last_y[1]
         last_x, last_y = x, y
+
+
+def test_a_first_value_alone_does_not_hold_the_limits_apart() -> None:
+    limits = Limits()
+
+    alone = limits.fit_y(40.0, 40.0, log=False)
+    both = limits.fit_y(39.0, 40.0, log=False)
+    again = limits.fit_y(39.5, 39.5, log=False)
+
+    assert alone[0] == 0.0
+    assert both == (39.0, 40.0)
+    assert again == both
 
 
 def test_limits_start_afresh_for_another_subject_or_scale() -> None:

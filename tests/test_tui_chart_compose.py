@@ -189,6 +189,18 @@ def test_a_milestone_is_drawn_rather_than_its_checkpoint_and_nan_rather_than_bot
     assert any("★" in line for line in text(rows))
 
 
+def test_marks_outside_of_the_window_are_not_drawn() -> None:
+    x = np.arange(1000.0)
+    model = ChartModel(
+        (val(x, x),), window=(400.0, 500.0), checkpoints=(10.0, 450.0, 990.0), milestones=(20.0,), best=(450.0, 999.0)
+    )
+
+    rows = text(compose(model, 60, 12))
+
+    assert rows[-2].strip("─ ").strip() == "┴"
+    assert not any("★" in row for row in rows)
+
+
 def test_the_axis_names_its_unit_and_scale() -> None:
     log = text(compose(ChartModel((train(STEPS, LOSS),), x_label="step"), 60, 14))
     linear = text(compose(ChartModel((train(STEPS, LOSS),), x_label="epoch", log=False), 60, 14))

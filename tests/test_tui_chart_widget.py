@@ -160,6 +160,7 @@ def test_the_title_names_each_series_and_the_best() -> None:
         ("val", "0.0912", "value"),
         ("★", "0.9812 at 1,392", "foreground"),
     ]
+    assert title_pairs(model, ascii_only=True)[-1][0] == "*"
 
 
 @pytest.mark.parametrize(("y", "said"), [([1.0, math.nan], "NaN"), ([1.0, math.inf], "+Inf"), ([], "—")])

@@ -95,11 +95,17 @@ class Limits:
         return self.x
 
     def fit_y(self, low: float, high: float, *, log: bool) -> tuple[float, float]:
-        """Widen to hold `low` to `high`, both finite; a change of scale starts afresh."""
-        old = self.y if log == self.log else None
-        self.log = log
-        self.y = _widened(old, y_limits(low, high, log=log))
-        return self.y
+        """Widen to hold `low` to `high`, both finite; a change of scale starts afresh.
+
+        A constant is drawn but not kept: it tells nothing of the range, and a first value of 40 would hold
+        the axis down to zero for good.
+        """
+        kept = self.y if log == self.log else None
+        if low == high and kept and kept[0] <= low <= kept[1]:
+            return kept
+        limits = _widened(kept, y_limits(low, high, log=log))
+        self.log, self.y = log, (limits if low < high else kept)
+        return limits
 
     def follow(self, subject: object) -> None:
         """Forget the limits if `subject` is not the one they were found for."""

@@ -81,7 +81,7 @@ class Chart(Widget):
         self.refresh()
 
 
-def title_pairs(model: ChartModel) -> list[tuple[str, str, str]]:
+def title_pairs(model: ChartModel, *, ascii_only: bool = False) -> list[tuple[str, str, str]]:
     """Label, value and the label's colour token of each pair in the pane's title.
 
     First the newest value of each named series ("train", "0.0414"), then the best ("★", "0.9812 at 1,392").
@@ -94,5 +94,7 @@ def title_pairs(model: ChartModel) -> list[tuple[str, str, str]]:
     ]
     if model.best:
         x, value = model.best
-        pairs.append((GLYPHS["best"][0], f"{format_cell(value)} at {format_count(math.floor(x))}", "foreground"))
+        pairs.append(
+            (GLYPHS["best"][ascii_only], f"{format_cell(value)} at {format_count(math.floor(x))}", "foreground")
+        )
     return pairs
