@@ -168,3 +168,7 @@ def test_the_title_says_what_is_not_a_number_in_words(y: list[float], said: str)
     series = Series("val/loss", "val", np.arange(float(len(y))), np.array(y, dtype=np.float64), dense=False)
 
     assert title_pairs(ChartModel((series,))) == [("val", said, "value")]
+
+
+def test_a_best_without_a_step_still_has_its_value() -> None:
+    assert title_pairs(ChartModel((), best=(math.nan, 0.5))) == [("★", "0.5000", "foreground")]

@@ -94,7 +94,6 @@ def title_pairs(model: ChartModel, *, ascii_only: bool = False) -> list[tuple[st
     ]
     if model.best:
         x, value = model.best
-        pairs.append(
-            (GLYPHS["best"][ascii_only], f"{format_cell(value)} at {format_count(math.floor(x))}", "foreground")
-        )
+        at = f" at {format_count(math.floor(x))}" if math.isfinite(x) else ""
+        pairs.append((GLYPHS["best"][ascii_only], format_cell(value) + at, "foreground"))
     return pairs
