@@ -22,6 +22,9 @@ START_SECONDS = 120.0
 _LOOK_SECONDS = 0.05
 _LOG_TAIL_BYTES = 8192
 
+_at_large: list[subprocess.Popen[bytes]] = []
+"""Handles of trainers left to themselves: one that is collected warns that its process still runs."""
+
 
 class LaunchFailed(CkptopError):
     """The trainer ended before it began to train; its own exit code is passed on."""
@@ -62,6 +65,7 @@ def launch(command: Command, paths: RunPaths, extra_env: Mapping[str, str] | Non
         process = start_detached(argv, cwd=Path(command.cwd), env=env, log_path=paths.log)
     except FileNotFoundError:
         raise NotFound(f"the run was started by {command.python}, which is gone; train anew with another") from None
+    _at_large.append(process)
     return Launched(process, paths, _wait_until_begun(process, paths, log_size))
 
 
