@@ -1,0 +1,93 @@
+"""The dashboard as an application: themes, the terminal's manners, and the way in.
+
+Small on purpose: what is on screen is in `screens`, what is read in `reader`, what keys do in `actions`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
+
+from rich.segment import Segment
+from textual.app import App
+from textual.binding import BindingType
+from textual.color import Color
+from textual.filter import LineFilter
+
+from ckptop.tui.keys import binding
+from ckptop.tui.reader import StoreReader
+from ckptop.tui.screens.main import MainScreen
+from ckptop.tui.style import CSS
+from ckptop.tui.theme import CKPTOP_DARK, THEMES
+
+THEME_VARIABLE = "CKPTOP_THEME"
+"""Name of a Textual theme to use instead of our dark one."""
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+
+
+class StrippingFilter(LineFilter):
+    """The second wall: whatever slipped past `clean` loses its control characters before the terminal."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002  Textual's name
+        """The segments with every control and invisible character replaced by a visible one."""
+        if all(segment.text.isascii() and segment.text.isprintable() for segment in segments):
+            return segments
+        return [
+            Segment(_UNSAFE.sub("·", text), style, control) if _UNSAFE.search(text) else Segment(text, style, control)
+            for text, style, control in segments
+        ]
+
+
+class CkptopApp(App[None]):
+    """The dashboard."""
+
+    CSS = CSS
+    TITLE = "ckptop"
+    ENABLE_COMMAND_PALETTE = False
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("q,ctrl+c", "quit", "app.quit", "Quit", "Quit; trainers go on"),
+        binding("ctrl+z", "suspend_process", "app.suspend", "Suspend", "Back to the shell; fg returns"),
+    ]
+
+    def __init__(self, reader: StoreReader) -> None:
+        super().__init__()
+        self._reader = reader
+        for theme in THEMES:
+            self.register_theme(theme)
+        wanted = os.environ.get(THEME_VARIABLE, "")
+        self.theme = wanted if wanted in self.available_themes else CKPTOP_DARK.name
+
+    def on_mount(self) -> None:
+        """Show the main screen."""
+        self.push_screen(MainScreen(self._reader))
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Textual's own filters, and the wall."""
+        return [*super().get_line_filters(), StrippingFilter()]
+
+
+def run_dashboard(store_path: Path, *, quit_note: Callable[[], list[str]] | None = None) -> int:
+    """Open the dashboard on a store and return when it is left.
+
+    Args:
+        store_path: The store's root; it need not exist yet.
+        quit_note: Asked after the terminal is back to normal; its lines are printed.
+
+    Returns:
+        The exit code: 0, or 1 where the dashboard itself failed.
+    """
+    # With SIGHUP ignored (nohup) and its terminal gone, Textual would spin on a dead descriptor.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    app = CkptopApp(StoreReader(store_path))
+    app.run()
+    for line in quit_note() if quit_note is not None else []:
+        print(line)
+    return app.return_code or 0

@@ -1,0 +1,86 @@
+"""Keys shared by panes, and how a key is written on screen.
+
+Every binding has an id, a description and a tooltip: footer and help are made from the bindings themselves,
+so a key cannot be named where it does not work.
+"""
+
+from __future__ import annotations
+
+from textual.binding import Binding, BindingType
+
+_KEY_NAMES = {
+    "enter": "Enter",
+    "escape": "Esc",
+    "space": "Space",
+    "tab": "Tab",
+    "shift+tab": "⇧Tab",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "home": "Home",
+    "end": "End",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "slash": "/",
+    "question_mark": "?",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "asterisk": "*",
+}
+
+
+def key_name(key: str) -> str:
+    """How `key`, one of Textual's names, is written: `Ctrl-U`, `Esc`, `D`."""
+    if key in _KEY_NAMES:
+        return _KEY_NAMES[key]
+    return f"Ctrl-{key[5:].upper()}" if key.startswith("ctrl+") else key
+
+
+def shown_key(item: Binding) -> str:
+    """How the key of a binding is written in the footer: in words of its own, else the first of its keys."""
+    return item.key_display or key_name(item.key.split(",")[0])
+
+
+def binding(
+    keys: str,
+    action: str,
+    name: str,
+    description: str,
+    tooltip: str,
+    *,
+    show: bool = False,
+    shown_as: str | None = None,
+) -> Binding:
+    """A binding with everything that footer and help need.
+
+    Args:
+        keys: Comma-separated; the first is the one shown in the footer.
+        action: Textual's action string.
+        name: The id, `pane.what`, which a keymap may refer to.
+        description: One or two words for the footer.
+        tooltip: One sentence for the help.
+        show: Whether it has a place in the footer.
+        shown_as: How the footer writes the key, where it stands for a neighbour too.
+    """
+    return Binding(keys, action, description, show=show, id=name, tooltip=tooltip, key_display=shown_as)
+
+
+MOVEMENT: list[BindingType] = [
+    binding("j,down", "move(1)", "move.down", "Down", "Next row"),
+    binding("k,up", "move(-1)", "move.up", "Up", "Previous row"),
+    binding("g,home", "first", "move.first", "First", "First row"),
+    binding("G,end", "last", "move.last", "Last", "Last row"),
+    binding("pagedown", "page(2)", "move.page-down", "Page down", "A page down"),
+    binding("pageup", "page(-2)", "move.page-up", "Page up", "A page up"),
+    binding("ctrl+d", "page(1)", "move.half-down", "Half a page down", "Half a page down"),
+    binding("ctrl+u", "page(-1)", "move.half-up", "Half a page up", "Half a page up"),
+]
+"""Moving in a list."""
+
+SORTING: list[BindingType] = [
+    binding("s", "sort", "list.sort", "Sort", "Sort by the next column"),
+    binding("S", "reverse", "list.reverse", "Reverse", "Reverse the order"),
+]
+
+COPY = binding("y", "copy", "pane.copy", "Copy", "Copy to the terminal's clipboard")

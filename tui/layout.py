@@ -1,0 +1,161 @@
+"""Where each pane stands: one pure function from the terminal's size to regions.
+
+Textual's own layouts would need the tree of widgets to change with the size; here the tree is flat and stays,
+and a resize only moves panes. What has no region is not shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.geometry import Offset, Region, Size, Spacing
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+RUNS, PLOTS, CHECKPOINTS, HARDWARE, FACTS = "runs", "plots", "checkpoints", "hardware", "facts"
+PANES = (RUNS, PLOTS, CHECKPOINTS, HARDWARE)
+"""The panes with a digit, in their order."""
+
+TWO_COLUMNS = Size(100, 28)
+"""Body from which on there are two columns."""
+SMALLEST = Size(60, 14)
+"""Body below which runs stand alone: a screen of 60x16."""
+
+LEFT_WIDTH, WIDE_LEFT_WIDTH = 46, 50
+WIDE = Size(160, 48)
+HARDWARE_ROWS, CHECKPOINT_ROWS = 11, 14
+LEAST_FACT_ROWS = 8
+MOST_FACT_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What the layout needs to know beside the size."""
+
+    full: str | None = None
+    """The pane shown alone."""
+    runs: int = 1
+    """Rows of the run list."""
+    facts: int = 8
+    """Rows of the facts."""
+    hardware: int = HARDWARE_ROWS
+    """Rows that show all hardware, its rule included."""
+
+
+def arrange(size: Size, wants: Wants) -> dict[str, Region]:
+    """The region of each pane shown, by id.
+
+    Args:
+        size: Of the body: the screen without header and footer.
+        wants: What else it depends on.
+    """
+    body = Region(0, 0, size.width, size.height)
+    if wants.full is not None:
+        return {wants.full: body}
+    if size.width < SMALLEST.width or size.height < SMALLEST.height:
+        return {RUNS: body}
+    if size.width >= TWO_COLUMNS.width and size.height >= TWO_COLUMNS.height:
+        return _two_columns(body, wants)
+    return _stacked(body)
+
+
+def _stacked(body: Region) -> dict[str, Region]:
+    rows = body.height - 1  # the hardware line
+    table = max(5, round(rows * 6 / 21))
+    runs = max(5, round(rows * 6 / 21))
+    plots = rows - runs - table
+    return {
+        RUNS: Region(0, body.y, body.width, runs),
+        PLOTS: Region(0, body.y + runs, body.width, plots),
+        CHECKPOINTS: Region(0, body.y + runs + plots, body.width, table),
+        HARDWARE: Region(0, body.bottom - 1, body.width, 1),
+    }
+
+
+def _two_columns(body: Region, wants: Wants) -> dict[str, Region]:
+    wide = body.width >= WIDE.width and body.height >= WIDE.height
+    left = WIDE_LEFT_WIDTH if wide else LEFT_WIDTH
+    hardware = min(HARDWARE_ROWS if not wide else 2 * HARDWARE_ROWS, wants.hardware)
+    free = body.height - hardware - (wants.runs + 2)
+    facts = min(wants.facts, MOST_FACT_ROWS) + 1 if free >= LEAST_FACT_ROWS + 1 else 0
+    facts = facts + 1 if facts and free > facts else facts  # a blank line before the hardware's rule
+    runs = body.height - hardware - facts
+    table = max(CHECKPOINT_ROWS, body.height // 3)
+    right = body.width - left - 1
+    regions = {
+        RUNS: Region(0, body.y, left, runs),
+        PLOTS: Region(left + 1, body.y, right, body.height - table),
+        CHECKPOINTS: Region(left + 1, body.bottom - table, right, table),
+        HARDWARE: Region(0, body.bottom - hardware, left, hardware),
+    }
+    if facts:
+        regions[FACTS] = Region(0, body.y + runs, left, facts)
+    return regions
+
+
+@dataclass(frozen=True, slots=True)
+class ChartCell:
+    """One chart of the plots pane: its rule and the chart below it."""
+
+    rule: Region
+    chart: Region
+
+
+LEAST_CHART = Size(36, 16)
+"""A chart smaller than this gives its place to its neighbour."""
+LEAST_PAIR_HEIGHT = 12
+"""Rows of a plots pane below which one wide chart says more than two small ones."""
+MOST_CHARTS, MOST_CHART_COLUMNS = 6, 3
+
+
+def arrange_charts(size: Size, available: int, *, alone: bool) -> list[ChartCell]:
+    """Cells of the charts shown at once, in rows from the left.
+
+    Args:
+        size: Of the plots pane.
+        available: How many charts there are.
+        alone: Whether one chart takes it all.
+    """
+    most = 1 if alone or available <= 1 else min(available, MOST_CHARTS)
+    fitting = min(most, max(1, size.width // LEAST_CHART.width), MOST_CHART_COLUMNS)
+    rows = max(1, min(-(-most // fitting), size.height // LEAST_CHART.height))
+    columns = min(fitting, -(-most // rows))  # four charts are two by two, not three and one
+    if size.height < LEAST_PAIR_HEIGHT:
+        rows = columns = 1
+    cells = []
+    for row in range(rows):
+        top, bottom = size.height * row // rows, size.height * (row + 1) // rows
+        for column in range(columns):
+            left, right = size.width * column // columns, size.width * (column + 1) // columns
+            width = right - left - (1 if column < columns - 1 else 0)
+            cells.append(ChartCell(Region(left, top, width, 1), Region(left, top + 1, width, bottom - top - 1)))
+    return cells[: max(1, most)]
+
+
+class RegionLayout(Layout):
+    """The layout of the body: `arrange` as Textual asks for it."""
+
+    name: ClassVar[str] = "regions"
+
+    def __init__(self) -> None:
+        self._wants = Wants()
+
+    def take(self, wants: Wants) -> bool:
+        """Arrange for these wants from now on; False where they are what they were."""
+        changed, self._wants = wants != self._wants, wants
+        return changed
+
+    def arrange(
+        self,
+        parent: Widget,  # noqa: ARG002  asked for by Textual
+        children: list[Widget],
+        size: Size,
+        greedy: bool = True,  # noqa: ARG002
+    ) -> ArrangeResult:
+        """Place each child that has a region."""
+        regions = arrange(size, self._wants)
+        none, origin = Spacing(), Offset(0, 0)
+        return [WidgetPlacement(regions[child.id], origin, none, child) for child in children if child.id in regions]

@@ -1,0 +1,124 @@
+"""The metric logs a dashboard follows: the selected run's for its charts, those on screen for their trends.
+
+NumPy comes with the first log, after the first paint. The log of a run that has ended is let go once its trend
+is known: a hundred finished runs of a million steps would not fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckptop.store.layout import RunPaths
+
+if TYPE_CHECKING:  # NumPy takes 0.1 s to import
+    from ckptop.store.metric_log import MetricLog
+    from ckptop.tui.curves import Curves
+
+TREND_POINTS = 16
+"""Two a cell of the list's last column."""
+
+Identity = tuple[int, int]
+"""Size and modification time of a log."""
+
+
+class RunLogs:
+    """Logs by run; used by one thread."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, MetricLog] = {}
+        self._trends: dict[str, tuple[Identity, tuple[float, ...]]] = {}
+        self._curves: tuple[str, tuple[object, ...], Curves] | None = None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop what is known of these runs."""
+        for name in names:
+            self._open.pop(name, None)
+            self._trends.pop(name, None)
+
+    def keep_open(self, names: set[str]) -> None:
+        """Let go of every log but these."""
+        for name in set(self._open) - names:
+            del self._open[name]
+
+    def follow(self, name: str, root: Path) -> MetricLog:
+        """The log of a run, read up to now."""
+        from ckptop.store.metric_log import MetricLog
+
+        log = self._open.get(name)
+        if log is None or log.path.parent != root:
+            log = self._open[name] = MetricLog(RunPaths(root).metrics)
+        log.poll()
+        return log
+
+    def is_trend_known(self, name: str, root: Path) -> bool:
+        """Whether the trend of a run is that of its log as it is now."""
+        known = self._trends.get(name)
+        return known is not None and known[0] == _identity(root)
+
+    def trend(self, name: str) -> tuple[float, ...]:
+        """The trend as known last, oldest first; empty where there is none."""
+        known = self._trends.get(name)
+        return known[1] if known is not None else ()
+
+    def update_trend(self, name: str, root: Path, metric: str | None) -> MetricLog | None:
+        """Read the log of a run as it is now; None where there is none."""
+        identity = _identity(root)
+        if identity == (-1, -1):
+            self.give_up(name, root)
+            return None
+        log = self.follow(name, root)
+        trend = trend_of(log, metric)
+        known = self.trend(name)
+        self._trends[name] = identity, known if known == trend else trend
+        return log
+
+    def give_up(self, name: str, root: Path) -> None:
+        """Call the log as it is now read, without a trend."""
+        self._open.pop(name, None)
+        self._trends[name] = _identity(root), ()
+
+    def curves(self, name: str, log: MetricLog, metric: str | None) -> Curves:
+        """The charts of a run; the same object while its log did not change."""
+        from ckptop.tui.curves import make_curves
+
+        version = (metric, *((series, log.version(series)) for series in log.names))
+        if self._curves is not None and self._curves[:2] == (name, version):
+            return self._curves[2]
+        made = make_curves(name, {series: log.series(series) for series in log.names}, metric)
+        self._curves = (name, version, made)
+        return made
+
+
+def _identity(root: Path) -> Identity:
+    try:
+        facts = RunPaths(root).metrics.stat()
+    except OSError:
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
+
+
+def trend_of(log: MetricLog, metric: str | None) -> tuple[float, ...]:
+    """Sixteen means of a run's metric from its first step to its last; its loss where it has no metric."""
+    import numpy as np
+
+    candidates = [metric, "val/loss", "train/loss", "loss"]
+    name = next((name for name in candidates if name is not None and name in log.names), None)
+    if name is None:
+        return ()
+    found = log.series(name)
+    values = found.value[~found.abandoned]
+    values = values[np.isfinite(values)]
+    if values.size < 2:
+        return ()
+    if values.size < TREND_POINTS:
+        return tuple(float(value) for value in values)
+    starts = np.arange(TREND_POINTS) * values.size // TREND_POINTS
+    counts = np.diff(np.append(starts, values.size))
+    return tuple(float(mean) for mean in np.add.reduceat(values, starts) / counts)
+
+
+def last_values_of(log: MetricLog) -> dict[str, float]:
+    """The newest value of each metric."""
+    return {name: value for name in log.names if (value := log.last(name)) is not None}

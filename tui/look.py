@@ -1,0 +1,217 @@
+"""One look at the store after another, reading only what changed in between; used by one thread.
+
+A run whose files did not change is not read again. Of a run at work, whose status changes every second, the
+checkpoints are listed anew only when one of their directories changed. Every exception about one run stays
+with that run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ckptop.host.terminal import clean
+from ckptop.store.registry import ReleaseLine, read_registry
+from ckptop.store.store import Store
+from ckptop.store.views import RunView
+from ckptop.tui.logs import RunLogs, last_values_of
+from ckptop.tui.model import CheckpointTableModel, Hardware, RunDetail, RunRow, Snapshot
+from ckptop.tui.presenting import run_facts, run_row, table_model, unreadable_row
+from ckptop.tui.run_views import RunViews
+from ckptop.tui.sampling import HardwareSampler
+from ckptop.tui.sorting import sort_runs
+
+TREND_BUDGET_SECONDS = 0.1
+"""Spent on trends in one look; the rest comes with the next, so that a key never waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is wanted of a look."""
+
+    changed: frozenset[str] = frozenset()
+    """Runs that changed; the empty name is the store itself."""
+    selected: str | None = None
+    visible: tuple[str, ...] = ()
+    damaged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What verification found wrong, by run and checkpoint key."""
+
+    def everything(self) -> Asked:
+        """The same, with every run listed anew."""
+        return replace(self, changed=self.changed | {""})
+
+
+class StoreLook:
+    """The state between two looks."""
+
+    def __init__(
+        self, root: Path, shown_as: str, clock: Callable[[], float] = time.time, sampler: HardwareSampler | None = None
+    ) -> None:
+        self.root = root
+        self.is_behind = False
+        """Whether trends on screen are still to be read."""
+        self._shown_as = clean(shown_as)
+        self._clock = clock
+        self._sampler = sampler or HardwareSampler(root)
+        self._hardware: Hardware | None = None
+        self._views = RunViews(Store(root))
+        self._rows: dict[str, RunRow] = {}
+        self._logs = RunLogs()
+        self._log_problems: dict[str, str] = {}
+        self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
+        self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
+        self._detail: RunDetail | None = None
+        self._last: tuple[tuple[object, ...], Snapshot] | None = None
+
+    def sample(self) -> None:
+        """Look at the hardware."""
+        live = any(row.is_live for row in self._rows.values())
+        self._hardware = self._sampler.sample(time.monotonic(), live=live)
+
+    def read(self, asked: Asked, *, with_logs: bool = True) -> Snapshot:
+        """The store now; the same object as before where nothing that shows has changed.
+
+        Args:
+            asked: What changed and what is wanted.
+            with_logs: False reads no metric log: the list and the checkpoints are on screen sooner.
+        """
+        now = self._clock()
+        store = self._views.store
+        changed = self._views.update(asked.changed)
+        self._logs.forget(changed.gone)
+        selected = asked.selected if asked.selected in self._views.names else None
+        if with_logs:
+            self._read_logs(selected or self._first(), asked)
+        self._update_rows(changed.read)
+        selected = selected or self._first()
+        self._detail = self._make_detail(selected, asked, now, with_logs=with_logs)
+        rows = tuple(self._rows.values())
+        problem = self._views.problem or store.problem
+        key = (rows, self._detail, self._hardware, problem, store.writable, int(now // 60))
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        snapshot = Snapshot(
+            now=now,
+            store=self._shown_as,
+            runs=rows,
+            detail=self._detail,
+            hardware=self._hardware,
+            problem=clean(problem) if problem is not None else None,
+            writable=store.writable,
+            loaded=True,
+        )
+        self._last = key, snapshot
+        return snapshot
+
+    # Rows.
+
+    def _first(self) -> str | None:
+        """The run on top of the list."""
+        runs = sort_runs(list(self._rows.values()), 0, reverse=False)
+        return runs[0].name if runs else None
+
+    def _update_rows(self, read: frozenset[str]) -> None:
+        rows = {}
+        for name in self._views.names:
+            old = self._rows.get(name)
+            trend = self._logs.trend(name)
+            problem = self._log_problems.get(name)
+            if old is None or name in read or old.trend is not trend or (problem and old.problem != problem):
+                rows[name] = self._row(name, trend, problem)
+            else:
+                rows[name] = old
+        self._rows = rows
+
+    def _row(self, name: str, trend: tuple[float, ...], problem: str | None) -> RunRow:
+        view = self._views.get(name)
+        if isinstance(view, Exception):
+            return unreadable_row(name, view)
+        if view is None:
+            return unreadable_row(name, FileNotFoundError(f"{name} is gone"))
+        try:
+            return run_row(view, trend, problem)
+        except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
+            return unreadable_row(name, error)
+
+    # Logs.
+
+    def _read_logs(self, selected: str | None, asked: Asked) -> None:
+        """Trends of the rows on screen, the selected run's first, within the budget."""
+        self._logs.keep_open({*asked.visible, *([selected] if selected else [])})
+        started = time.monotonic()
+        self.is_behind = False
+        order = ([selected] if selected else []) + [name for name in asked.visible if name != selected]
+        for name in order:
+            view = self._views.get(name)
+            if view is None or isinstance(view, Exception) or self._logs.is_trend_known(name, view.root):
+                continue
+            if name != selected and time.monotonic() - started > TREND_BUDGET_SECONDS:
+                self.is_behind = True
+                return
+            try:
+                log = self._logs.update_trend(name, view.root, view.metric.name if view.metric else None)
+                said = log.first_bad if log is not None else None
+            except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
+                said = f"metrics.jsonl cannot be read: {error}"
+                self._logs.give_up(name, view.root)
+            if said is not None:
+                self._log_problems[name] = clean(said)
+            else:
+                self._log_problems.pop(name, None)
+
+    # The selected run.
+
+    def _make_detail(self, name: str | None, asked: Asked, now: float, *, with_logs: bool) -> RunDetail | None:
+        view = self._views.get(name) if name is not None else None
+        if name is None or view is None:
+            return None
+        row, root = self._rows[name], self.root / name
+        if isinstance(view, Exception):
+            return self._unchanged(RunDetail(row, root, (("problem", row.problem or ""),)))
+        try:
+            log = self._logs.follow(name, view.root) if with_logs else None
+            metric = view.metric.name if view.metric is not None else None
+            curves = self._logs.curves(name, log, metric) if log is not None else None
+            last_values = last_values_of(log) if log is not None else {}
+            detail = RunDetail(
+                row=row,
+                root=view.root,
+                facts=run_facts(view, last_values, row.problem, now),
+                table=self._table_of(view, asked),
+                curves=curves,
+                view=view,
+            )
+        except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
+            row = unreadable_row(name, error)
+            self._rows[name] = row
+            detail = RunDetail(row, root, (("problem", row.problem or ""),))
+        return self._unchanged(detail)
+
+    def _unchanged(self, new: RunDetail) -> RunDetail:
+        """The detail shown already where `new` says the same."""
+        old = self._detail
+        if old is None or (old.row, old.facts, old.table, old.curves) != (new.row, new.facts, new.table, new.curves):
+            return new
+        return old
+
+    def _table_of(self, view: RunView, asked: Asked) -> CheckpointTableModel:
+        damaged = asked.damaged.get(view.name, {})
+        releases = tuple(line for line in self._all_releases() if line.run == view.name)
+        key = (view.name, view.checkpoints, view.trash_count, damaged, releases)
+        if self._table is None or self._table[0] != key:
+            production = self._views.store.paths.production
+            self._table = key, table_model(view, damaged, releases, production)
+        return self._table[1]
+
+    def _all_releases(self) -> tuple[ReleaseLine, ...]:
+        paths = self._views.store.paths
+        try:
+            facts = paths.registry.stat()
+            stamp: object = (facts.st_size, facts.st_mtime_ns)
+            if self._releases[0] != stamp:
+                self._releases = stamp, read_registry(paths).releases
+        except OSError:
+            self._releases = None, ()
+        return self._releases[1]

@@ -1,0 +1,151 @@
+"""What crosses from the reader thread to the screen: one frozen snapshot, every string in it clean.
+
+Compared by identity, since comparing ten thousand rows is work: the reader hands on the very same object for
+whatever did not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckptop.host.gpus import GpuSample
+from ckptop.host.machine import DiskSpace, HostSample
+
+if TYPE_CHECKING:  # NumPy takes 0.1 s to import: charts come after the first paint
+    from ckptop.store.checkpoint_info import CheckpointInfo
+    from ckptop.store.views import RunView
+    from ckptop.tui.curves import Curves
+
+STATE_ORDER = (
+    "running", "starting", "paused", "stalled", "crashed", "failed", "unreadable", "unknown", "stopped",
+    "finished",
+)  # fmt: skip
+"""States as header and sorting name them: who runs, who is ill, the rest."""
+
+LIVE_STATES = frozenset({"running", "starting", "paused", "stalled"})
+"""States in which a process is there."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunRow:
+    """One run in the list."""
+
+    name: str
+    """Directory name; identifies the run."""
+    label: str
+    state: str
+    problem: str | None = None
+    """One clear line where the state is unreadable or a run is ill."""
+    parent: str | None = None
+    """Name of the run it forked from."""
+    step: int = 0
+    total_steps: int | None = None
+    progress: float | None = None
+    """0 to 1."""
+    eta_seconds: float | None = None
+    best: float | None = None
+    metric: str | None = None
+    trend: tuple[float, ...] = ()
+    created: float = 0.0
+    pid: int | None = None
+    """Of the live trainer, on this host."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its trainer is there."""
+        return self.state in LIVE_STATES
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CheckpointRow:
+    """One checkpoint in the table."""
+
+    info: CheckpointInfo
+    key: str
+    """`tier/<file name>`; identifies it within the run."""
+    tier: str
+    mark: str = ""
+    """best, latest, bad, pin, or a version such as v1.0.0."""
+    epoch: int = 0
+    step: int = 0
+    values: tuple[float | None, ...] = ()
+    """One a metric column of the table."""
+    size_bytes: int = 0
+    time: float = 0.0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CheckpointTableModel:
+    """All checkpoints of the selected run, newest first."""
+
+    rows: tuple[CheckpointRow, ...] = ()
+    columns: tuple[str, ...] = ()
+    """Short names of the metric columns."""
+    decimals: tuple[int, ...] = ()
+    """Of each metric column: enough to tell the best from its runner-up."""
+    best_column: int | None = None
+    size_bytes: int = 0
+    """Each inode once."""
+    trash_count: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunDetail:
+    """Everything shown of the selected run."""
+
+    row: RunRow
+    root: Path
+    facts: tuple[tuple[str, str], ...] = ()
+    """Label and text, in the order of importance."""
+    table: CheckpointTableModel = field(default_factory=CheckpointTableModel)
+    curves: Curves | None = None
+    """None until the metric log was read once."""
+    log_problem: str | None = None
+    view: RunView | None = None
+    """As the store read it; None where it could not."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHistory:
+    """A GPU over the last ten minutes, oldest first."""
+
+    utilization: tuple[float, ...]
+    """0 to 1, one a bucket of 15 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """This machine at one moment."""
+
+    host: HostSample
+    gpus: tuple[GpuSample, ...] = ()
+    gpu_problem: str | None = None
+    disk: DiskSpace | None = None
+    """Of the store's file system; None where it cannot be reached."""
+    memory_history: tuple[float, ...] = ()
+    """Share of the host's memory in use, 0 to 1, one a bucket of 15 s, oldest first."""
+    gpu_history: tuple[GpuHistory, ...] = ()
+    full_in_seconds: float | None = None
+    """When the disk is full at the rate of the last minutes; None where it does not fill."""
+    fill_bytes_per_second: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshot:
+    """One look at the store."""
+
+    now: float
+    """Seconds since the epoch; ages and the clock are told from it."""
+    store: str
+    """The store's path as given."""
+    runs: tuple[RunRow, ...] = ()
+    detail: RunDetail | None = None
+    hardware: Hardware | None = None
+    problem: str | None = None
+    """Why actions are off, or why the store cannot be read; one line."""
+    writable: bool = True
+    loaded: bool = False
+    """False only before the first read."""

@@ -1,0 +1,251 @@
+"""From what the store read to what panes show: rows, facts and the checkpoint table, all strings cleaned."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ckptop.host.terminal import clean
+from ckptop.host.units import distinct_decimals, format_age, format_count, format_value
+from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.store.manifest import to_number
+from ckptop.store.registry import ReleaseLine
+from ckptop.store.views import RunView
+from ckptop.tui.model import LIVE_STATES, CheckpointRow, CheckpointTableModel, RunRow
+
+TEXT_LIMIT = 300
+"""Characters of any one string out of a file."""
+
+MOST_METRIC_COLUMNS = 6
+
+CONFIG_FACTS = ("batch_size", "model", "scheduler")
+
+
+def run_row(view: RunView, trend: tuple[float, ...], problem: str | None) -> RunRow:
+    """The line of a run; `problem` goes before the view's own."""
+    record, status = view.record, view.status
+    said = problem or view.problem
+    pid = status.process.pid if status is not None and status.process.host == os.uname().nodename else None
+    return RunRow(
+        name=view.name,
+        label=clean(view.name, TEXT_LIMIT),
+        state=view.state,
+        problem=clean(said, TEXT_LIMIT) if said is not None else None,
+        parent=record.parent.run if record is not None and record.parent is not None else None,
+        step=status.step if status is not None else 0,
+        total_steps=status.total_steps if status is not None else None,
+        progress=view.progress,
+        eta_seconds=view.eta_seconds,
+        best=view.best_value,
+        metric=clean(view.metric.name, TEXT_LIMIT) if view.metric is not None else None,
+        trend=trend,
+        created=record.created if record is not None else 0.0,
+        pid=pid,
+    )
+
+
+def unreadable_row(name: str, error: Exception) -> RunRow:
+    """The line of a run that could not even be looked at."""
+    said = clean(str(error) or type(error).__name__, TEXT_LIMIT)
+    return RunRow(name=name, label=clean(name, TEXT_LIMIT), state="unreadable", problem=said)
+
+
+def table_model(
+    view: RunView, damaged: Mapping[str, str], releases: Sequence[ReleaseLine], production: Path
+) -> CheckpointTableModel:
+    """The table of a run's checkpoints and of the releases made from them, newest first.
+
+    Args:
+        view: The run.
+        damaged: What verification found wrong, by checkpoint key.
+        releases: Those made from this run.
+        production: The store's directory of releases.
+    """
+    names = _metric_columns(view)
+    best, latest = view.best, view.latest
+    best_key = best.key if best is not None else None
+    latest_key = latest.key if latest is not None else None
+    rows = [_row(info, names, best_key, latest_key, damaged.get(info.key)) for info in reversed(view.checkpoints)]
+    if releases:
+        rows += [_release_row(release, names, production) for release in releases]
+        rows.sort(key=lambda row: (row.epoch, row.step, row.time), reverse=True)
+    best_column = names.index(view.metric.name) if view.metric is not None and view.metric.name in names else None
+    return CheckpointTableModel(
+        rows=tuple(rows),
+        columns=tuple(_column_title(name, names) for name in names),
+        decimals=tuple(_decimals(view, name) for name in names),
+        best_column=best_column,
+        size_bytes=view.size_bytes + sum(release.size_bytes for release in releases),
+        trash_count=view.trash_count,
+    )
+
+
+def _row(
+    info: CheckpointInfo,
+    names: Sequence[str],
+    best_key: str | None,
+    latest_key: str | None,
+    damage: str | None,
+) -> CheckpointRow:
+    problem = damage or info.problem
+    if problem is None and info.manifest is not None and info.manifest.size_bytes != info.size_bytes:
+        problem = f"{info.size_bytes:,} bytes on disk, {info.manifest.size_bytes:,} in its manifest"
+    if problem is not None:
+        mark = "bad"
+    elif info.key == best_key:
+        mark = "best"
+    elif info.pinned:
+        mark = "pin"
+    else:
+        mark = "latest" if info.key == latest_key else ""
+    return CheckpointRow(
+        info=info,
+        key=info.key,
+        tier=info.tier,
+        mark=mark,
+        epoch=info.epoch,
+        step=info.step,
+        values=tuple(info.metric(name) for name in names),
+        size_bytes=info.size_bytes,
+        time=info.time,
+        problem=clean(problem, TEXT_LIMIT) if problem is not None else None,
+    )
+
+
+def _release_row(release: ReleaseLine, names: Sequence[str], production: Path) -> CheckpointRow:
+    path = production / Path(release.file).name
+    info = CheckpointInfo(path, "production", None, None, (0, 0), release.size_bytes, release.time)
+    return CheckpointRow(
+        info=info,
+        key=info.key,
+        tier="production",
+        mark=clean(f"v{release.version}", 12),
+        epoch=release.epoch,
+        step=release.global_step,
+        values=tuple(to_number(release.metrics[name]) if name in release.metrics else None for name in names),
+        size_bytes=release.size_bytes,
+        time=release.time,
+    )
+
+
+def _metric_columns(view: RunView) -> list[str]:
+    """Metrics most checkpoints have: the run's own first, then losses, then the rest by name."""
+    counts: Counter[str] = Counter()
+    for info in view.checkpoints:
+        if info.manifest is not None:
+            counts.update(info.manifest.metrics.keys())
+    own = view.metric.name if view.metric is not None else ""
+    ranked = sorted(counts, key=lambda name: (name != own, "loss" not in name, "train" in name, name))
+    return ranked[:MOST_METRIC_COLUMNS]
+
+
+def _column_title(name: str, names: Sequence[str]) -> str:
+    short = name.removeprefix("val/")
+    clashes = sum(other.removeprefix("val/") == short for other in names) > 1
+    return clean(name if clashes else short, TEXT_LIMIT)
+
+
+def _decimals(view: RunView, name: str) -> int:
+    """Enough to tell the best from its runner-up, whichever end is best."""
+    values = sorted({
+        value for info in view.checkpoints if (value := info.metric(name)) is not None and math.isfinite(value)
+    })  # fmt: skip
+    if len(values) < 2:
+        return distinct_decimals(None, None)
+    return max(distinct_decimals(values[-1], values[-2]), distinct_decimals(values[0], values[1]))
+
+
+def run_facts(
+    view: RunView, last_values: Mapping[str, float], problem: str | None, now: float
+) -> tuple[tuple[str, str], ...]:
+    """Label and text of what is known of a run, what went wrong first.
+
+    Args:
+        view: The run.
+        last_values: Newest logged value of each metric.
+        problem: One line about what could not be read, or None.
+        now: Seconds since the epoch.
+    """
+    facts: list[tuple[str, str]] = []
+    if problem is not None:
+        facts.append(("problem", problem))
+    facts += _ending(view)
+    facts += _position(view)
+    facts += _values(view, last_values)
+    facts += _times(view, now)
+    return tuple((label, clean(text, TEXT_LIMIT)) for label, text in facts)
+
+
+def _ending(view: RunView) -> list[tuple[str, str]]:
+    leaving = view.status.exit if view.status is not None else None
+    if view.state == "crashed":
+        return [("error", "its process is gone; r resumes")]
+    if leaving is not None and leaving.error:
+        return [("error", leaving.error)]
+    return []
+
+
+def _position(view: RunView) -> list[tuple[str, str]]:
+    facts = []
+    record, status = view.record, view.status
+    if record is not None:
+        parts = [record.task]
+        if record.data is not None and record.data.path != record.task:
+            parts.append(record.data.path)
+        if record.seed is not None:
+            parts.append(f"seed {record.seed}")
+        facts.append(("task", " · ".join(parts)))
+        if record.parent is not None:
+            facts.append(("fork of", record.parent.run))
+    if status is not None:
+        total = f" of {format_count(status.total_epochs)}" if status.total_epochs else ""
+        facts.append(("epoch", format_count(status.epoch) + total))
+        total = f" of {format_count(status.total_steps)}" if status.total_steps else ""
+        pace = ""
+        if status.step_seconds and view.state == "running":
+            rate = 1 / status.step_seconds
+            pace = f" · {format_value(rate)} steps/s" if rate >= 1 else f" · {format_value(1 / rate)} s a step"
+        facts.append(("step", format_count(status.step) + total + pace))
+    return facts
+
+
+def _values(view: RunView, last_values: Mapping[str, float]) -> list[tuple[str, str]]:
+    facts = []
+    config = view.record.config if view.record is not None else {}
+    if view.result:
+        metric = view.metric.name.removeprefix("val/") if view.metric is not None else ""
+        named = [name for name in view.result if name == f"test/{metric}"] or list(view.result)[:1]
+        facts.append(("result", " · ".join(f"{name} {format_value(view.result[name])}" for name in named)))
+    if "lr" in last_values:
+        scheduler = config.get("scheduler")
+        suffix = f" · {scheduler}" if isinstance(scheduler, str) and scheduler else ""
+        facts.append(("lr", format_value(last_values["lr"]) + suffix))
+    for name in ("grad_norm", "train/grad_norm"):
+        if name in last_values:
+            facts.append(("grad norm", format_value(last_values[name])))
+            break
+    return facts
+
+
+def _times(view: RunView, now: float) -> list[tuple[str, str]]:
+    facts = []
+    record, live = view.record, view.state in LIVE_STATES
+    if record is not None and record.attempts:
+        attempt = record.attempts[-1]
+        resumed = f" · resumed at step {format_count(attempt.from_step)}" if attempt.from_step else ""
+        facts.append(("attempt", format_count(attempt.attempt) + resumed))
+        clock = time.strftime("%H:%M", time.localtime(attempt.time))
+        facts.append(("started", f"{_ago(now - attempt.time, live=False, now=now)} · {clock}"))
+    newest = max((info.time for info in view.checkpoints), default=None)
+    if newest is not None:
+        facts.append(("saved", _ago(now - newest, live=live, now=now)))
+    return facts
+
+
+def _ago(seconds: float, *, live: bool, now: float) -> str:
+    text = format_age(seconds, live=live, now=now)
+    return text if text[:4].isdigit() and "-" in text else f"{text} ago"

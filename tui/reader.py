@@ -1,0 +1,157 @@
+"""The thread that looks at the store: woken by the change feed, or asked for another run, it posts snapshots.
+
+What a person asks for is read at once. A lone change is read at once too, and a stream of them less often: a
+screen that is written four times a second tells no more than one written once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckptop.tui.look import Asked, StoreLook
+from ckptop.tui.model import Snapshot
+
+if TYPE_CHECKING:  # watchdog takes 30 ms to import
+    from ckptop.store.feed import StoreFeed
+    from ckptop.tui.sampling import HardwareSampler
+
+LONE_SECONDS = 0.25
+"""Least time between two looks."""
+STREAM_SECONDS = 0.9
+"""The same while changes keep coming."""
+TICK_SECONDS = 2.0
+"""A look so often without any change: at the hardware, and for states that time alone changes."""
+SAFETY_SECONDS = 30.0
+"""Everything is listed again so often, whatever the feed says."""
+
+Post = Callable[[Snapshot], None]
+
+
+class StoreReader:
+    """Reads one store for one dashboard. `run` is the thread's; the rest may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        shown_as: str | None = None,
+        clock: Callable[[], float] = time.time,
+        sampler: HardwareSampler | None = None,
+        watch: bool = True,
+    ) -> None:
+        """Nothing is read before `run`.
+
+        Args:
+            store: The store's root; it need not exist yet.
+            shown_as: The path as the header shows it.
+            clock: Seconds since the epoch.
+            sampler: Of the hardware; one of this machine by default.
+            watch: Whether to follow changes; without, `wake` tells of them.
+        """
+        self.look = StoreLook(store, shown_as or str(store), clock, sampler)
+        self._watch = watch
+        self._condition = threading.Condition()
+        self._changed: set[str] = {""}
+        self._selected: str | None = None
+        self._visible: tuple[str, ...] = ()
+        self._damaged: dict[str, dict[str, str]] = {}
+        self._is_asked = False
+        self._is_stopped = False
+
+    def wake(self, names: Iterable[str] = ("",)) -> None:
+        """These runs changed; the empty name is the store itself."""
+        with self._condition:
+            self._changed.update(names)
+            self._condition.notify()
+
+    def want(self, selected: str | None, visible: Sequence[str]) -> None:
+        """The run to show in detail, and those whose trends are on screen."""
+        with self._condition:
+            if (selected, tuple(visible)) != (self._selected, self._visible):
+                self._selected, self._visible = selected, tuple(visible)
+                self._ask()
+
+    def mark_damaged(self, run: str, found: dict[str, str], sound: Iterable[str]) -> None:
+        """What a verification found: problems by checkpoint key, and the keys that are sound."""
+        with self._condition:
+            good = set(sound)
+            known = {key: text for key, text in self._damaged.get(run, {}).items() if key not in good}
+            self._damaged = {**self._damaged, run: known | found}
+            self._ask()
+
+    def stop(self) -> None:
+        """Let `run` return soon."""
+        with self._condition:
+            self._is_stopped = True
+            self._condition.notify()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopped
+
+    def _ask(self) -> None:
+        self._is_asked = True
+        self._condition.notify()
+
+    def run(self, post: Post) -> None:
+        """Look, post, wait, until `stop`; what cannot be read is said in the snapshot, never raised."""
+        posted = self.look.read(
+            self._take(), with_logs=False
+        )  # the list first; curves need NumPy, which takes its time
+        post(posted)
+        feed = self._start_feed()
+        try:
+            self._loop(post, posted)
+        finally:
+            if feed is not None:
+                feed.stop()
+
+    def _start_feed(self) -> StoreFeed | None:
+        if not self._watch:
+            return None
+        from ckptop.store.feed import StoreFeed
+
+        feed = StoreFeed(self.look.root, self.wake)
+        feed.start()
+        self.wake()  # what changed between the first look and now, nobody told
+        return feed
+
+    def _loop(self, post: Post, posted: Snapshot) -> None:
+        looked_at = changed_at = tick_at = -TICK_SECONDS
+        safe_until = time.monotonic() + SAFETY_SECONDS
+        while not self._is_stopped:
+            asked = self._take()
+            now = time.monotonic()
+            if now >= safe_until:
+                asked, safe_until = asked.everything(), now + SAFETY_SECONDS
+            if now >= tick_at:
+                tick_at = now + TICK_SECONDS
+                self.look.sample()
+            snapshot = self.look.read(asked)
+            if snapshot is not posted:
+                posted = snapshot
+                post(snapshot)
+            in_stream = bool(asked.changed) and now - changed_at < 2 * STREAM_SECONDS
+            looked_at, changed_at = now, now if asked.changed else changed_at
+            self._wait(looked_at + (STREAM_SECONDS if in_stream else LONE_SECONDS), tick_at)
+
+    def _take(self) -> Asked:
+        with self._condition:
+            changed, self._changed = frozenset(self._changed), set()
+            self._is_asked = self.look.is_behind
+            return Asked(changed, self._selected, self._visible, self._damaged)
+
+    def _wait(self, next_look: float, tick_at: float) -> None:
+        """Wait until something is to be done: at once what was asked for, changes not before `next_look`."""
+        with self._condition:
+            while not (self._is_stopped or self._is_asked or self.look.is_behind):
+                until = min(next_look, tick_at) if self._changed else tick_at
+                now = time.monotonic()
+                if now >= until:
+                    return
+                self._condition.wait(until - now)

@@ -1,0 +1,52 @@
+"""A question with number and bytes, verbs on its buttons, and No marked at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ckptop.tui.keys import binding
+from ckptop.tui.screens.dialog import Dialog
+from ckptop.tui.text import Line, Span
+from ckptop.tui.widgets.form import Text
+from textual.binding import BindingType
+from textual.widget import Widget
+
+
+class Confirm(Dialog[bool]):
+    """Answers True where the second button was pressed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("n", "leave", "confirm.no", "No", "The answer that loses nothing"),
+        binding("y", "yes", "confirm.yes", "Yes", "Yes, where it can be undone"),
+    ]
+
+    HINT: ClassVar[str] = "← → choose · Enter presses · n Esc no"
+
+    def __init__(self, question: str, *, no: str, yes: str, note: str = "", undoable: bool = False) -> None:
+        """Ask.
+
+        Args:
+            question: One sentence that names object and size.
+            no: The button that loses nothing.
+            yes: The other one, a verb.
+            note: One more line.
+            undoable: Whether `y` answers yes at once.
+        """
+        super().__init__(question, no=no, yes=yes)
+        self._note, self._undoable = note, undoable
+        if undoable:
+            self.HINT = Confirm.HINT + " · y yes"  # type: ignore[misc]  # of this dialog alone
+
+    def fields(self) -> Sequence[Widget]:
+        """The note."""
+        return [Text([Line((Span(" " + self._note, "warning"),))])] if self._note else []
+
+    def answer(self) -> bool:
+        """Yes."""
+        return True
+
+    def action_yes(self) -> None:
+        """Yes, where it can be undone."""
+        if self._undoable:
+            self.dismiss(True)

@@ -1,0 +1,107 @@
+"""Every key, made from the bindings themselves and grouped by pane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ckptop.tui.keys import binding, key_name
+from ckptop.tui.text import Line, Span, pad, width_of
+from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.lines import Lines
+from ckptop.tui.widgets.pane_rule import rule_line
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+from textual.geometry import Size
+from textual.screen import ModalScreen
+
+KEY_WIDTH = 12
+COLUMN_WIDTH = 54
+"""Cells of a column of keys; two from twice that on."""
+
+
+class KeyList(Lines, can_focus=True):
+    """The groups, one or two columns, scrolled by the usual keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("j,down", "scroll_by(1)", "help.down", "Down", "Scroll down"),
+        binding("k,up", "scroll_by(-1)", "help.up", "Up", "Scroll up"),
+        binding("pagedown,space", "scroll_by(10)", "help.page-down", "Page down", "Scroll a page down"),
+        binding("pageup", "scroll_by(-10)", "help.page-up", "Page up", "Scroll a page up"),
+        binding("g,home", "scroll_by(-10000)", "help.first", "First", "Scroll to the top"),
+        binding("G,end", "scroll_by(10000)", "help.last", "Last", "Scroll to the end"),
+    ]
+
+    def __init__(self, groups: Sequence[tuple[str, Sequence[Binding]]]) -> None:
+        super().__init__(id="keys")
+        self._groups = groups
+        self._top = 0
+
+    def compose_lines(self, size: Size) -> list[Line]:
+        """The rule and a page of keys."""
+        blocks = [_block(title, bindings) for title, bindings in self._groups]
+        lines = _in_columns(blocks, size.width)
+        room = size.height - 1
+        self._top = max(0, min(self._top, len(lines) - room))
+        return [rule_line(size.width, "Keys", focused=True), *lines[self._top : self._top + room]]
+
+    def action_scroll_by(self, rows: int) -> None:
+        """Scroll."""
+        self._top += rows
+        self.repaint()
+
+
+class HelpScreen(ModalScreen[None]):
+    """All keys; Esc, ? or q leaves."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("escape,question_mark,q,enter", "dismiss", "help.leave", "Back", "Back to the dashboard", show=True),
+    ]
+
+    def __init__(self, panes: Sequence[DOMNode], screen: DOMNode) -> None:
+        super().__init__()
+        self._explained = (*panes, screen)
+
+    def compose(self) -> ComposeResult:
+        """The keys of every pane, then those that work everywhere."""
+        *panes, screen = self._explained
+        everywhere = [*own_bindings(screen), *own_bindings(screen.app)]
+        groups = [("Everywhere", everywhere), ("In a list", _only_bindings(CursorList.BINDINGS))]
+        groups += [(str(pane.id).capitalize(), own_bindings(pane)) for pane in panes]
+        yield KeyList(groups)
+
+
+def own_bindings(node: DOMNode) -> list[Binding]:
+    """The bindings a node's class adds."""
+    return _only_bindings(type(node).__dict__.get("BINDINGS", ()))
+
+
+def _only_bindings(bindings: Sequence[BindingType]) -> list[Binding]:
+    return [item for item in bindings if isinstance(item, Binding)]
+
+
+def _block(title: str, bindings: Sequence[Binding]) -> list[Line]:
+    lines = [Line((Span(f" {title}", bold=True),))]
+    for item in bindings:
+        keys = " ".join(key_name(key.strip()) for key in item.key.split(","))
+        lines.append(Line((Span(" " + pad(keys, KEY_WIDTH), "accent"), Span(" " + item.tooltip, "foreground"))))
+    return [*lines, Line()]
+
+
+def _in_columns(blocks: Sequence[list[Line]], width: int) -> list[Line]:
+    lines = [line for block in blocks for line in block]
+    if width < 2 * COLUMN_WIDTH:
+        return lines
+    half = (len(lines) + 1) // 2
+    left: list[Line] = []
+    right: list[Line] = []
+    for block in blocks:
+        (left if len(left) + len(block) // 2 <= half and not right else right).extend(block)
+    rows = max(len(left), len(right))
+    left += [Line()] * (rows - len(left))
+    right += [Line()] * (rows - len(right))
+    return [
+        Line((*a.spans, Span(" " * max(1, width // 2 - width_of(a.spans))), *b.spans))
+        for a, b in zip(left, right, strict=True)
+    ]

@@ -1,0 +1,298 @@
+"""The main screen: four panes, their focus and sizes, and the way from a key to an action.
+
+Values go down: one snapshot, bound to each pane. Messages come up: what the cursor stands on, what was opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.layout import Layout
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from ckptop.tui.actions import Actions
+from ckptop.tui.keys import binding
+from ckptop.tui.layout import CHECKPOINTS, FACTS, HARDWARE, PANES, PLOTS, RUNS, RegionLayout, Wants, arrange
+from ckptop.tui.messages import ReadFailed, SnapshotRead
+from ckptop.tui.model import Snapshot
+from ckptop.tui.reader import StoreReader
+from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.facts import Facts
+from ckptop.tui.widgets.filter_prompt import FilterPrompt
+from ckptop.tui.widgets.footer import Footer
+from ckptop.tui.widgets.hardware import HardwarePane
+from ckptop.tui.widgets.header import Header
+from ckptop.tui.widgets.plots import Plots
+from ckptop.tui.widgets.runs_list import RunsList
+
+if TYPE_CHECKING:
+    from ckptop.store.checkpoint_info import CheckpointInfo
+
+HINT = "Tab moves, Enter opens, ? lists every key."
+"""Shown until the first key."""
+
+
+RETRY_SECONDS = 5.0
+"""After a look that failed as a whole."""
+
+
+class Body(Container):
+    """The panes, placed by `tui.layout`."""
+
+    def __init__(self, *children: Widget, id: str) -> None:  # noqa: A002  Textual's name
+        super().__init__(*children, id=id)
+        self.regions = RegionLayout()
+
+    @property
+    def layout(self) -> Layout:
+        """Our own."""
+        return self.regions
+
+
+class MainScreen(Screen[None]):
+    """Runs, Plots, Checkpoints and Hardware."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("slash", "filter", "main.filter", "Filter", "Filter runs or checkpoints", show=True),
+        binding("question_mark", "help", "main.help", "Help", "List every key", show=True),
+        binding("tab", "next_pane(1)", "main.next-pane", "Next pane", "Go to the next pane"),
+        binding("shift+tab", "next_pane(-1)", "main.previous-pane", "Previous pane", "Go to the pane before"),
+        binding("1", "pane('runs')", "main.runs", "Runs", "Go to the runs; again: full size"),
+        binding("2", "pane('plots')", "main.plots", "Plots", "Go to the plots; again: full size"),
+        binding(
+            "3", "pane('checkpoints')", "main.checkpoints", "Checkpoints", "Go to the checkpoints; again: full size"
+        ),
+        binding("4", "pane('hardware')", "main.hardware", "Hardware", "Go to the hardware; again: full size"),
+        binding("z", "full_size", "main.full-size", "Full size", "Show this pane alone, or all again"),
+        binding("escape", "back", "main.back", "Back", "One step back; never quits"),
+        binding("u", "undo", "main.undo", "Undo", "Take the last deletion back"),
+    ]
+
+    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
+    full: reactive[str | None] = reactive(None, repaint=False)
+    """The pane shown alone."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        super().__init__()
+        self._reader = reader
+        self._hint = HINT
+        self.actions = Actions(self, reader)
+
+    def compose(self) -> ComposeResult:
+        """Header, panes in the order of Tab, footer."""
+        yield Header(id="header").data_bind(MainScreen.snapshot)
+        yield Body(
+            RunsList(id=RUNS).data_bind(MainScreen.snapshot),
+            Plots(id=PLOTS).data_bind(MainScreen.snapshot),
+            CheckpointTable(id=CHECKPOINTS).data_bind(MainScreen.snapshot),
+            HardwarePane(id=HARDWARE).data_bind(MainScreen.snapshot),
+            Facts(id=FACTS).data_bind(MainScreen.snapshot),
+            id="body",
+        )
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        """Start looking at the store."""
+        self.query_one(RunsList).focus()
+        self._read_store()
+
+    def on_unmount(self) -> None:
+        """Let the reader thread go."""
+        self._reader.stop()
+
+    @work(thread=True, exclusive=True, group="reader", exit_on_error=False)
+    def _read_store(self) -> None:
+        worker = get_current_worker()
+
+        def post(snapshot: Snapshot) -> None:
+            if not worker.is_cancelled:  # cancelled means stale
+                self.post_message(SnapshotRead(snapshot))
+
+        while not worker.is_cancelled and not self._reader.is_stopped:
+            try:
+                self._reader.run(post)
+            except Exception as error:  # noqa: BLE001  a thread must never die silently
+                self.post_message(ReadFailed(error))
+                worker.cancelled_event.wait(RETRY_SECONDS)
+
+    # A new snapshot.
+
+    def on_read_failed(self, message: ReadFailed) -> None:
+        """Say so; the thread tries again."""
+        message.stop()
+        said = str(message.error) or type(message.error).__name__
+        self.actions.say(f"The store cannot be read: {said}", "error")
+
+    def on_snapshot_read(self, message: SnapshotRead) -> None:
+        """Hand the snapshot down."""
+        message.stop()
+        self.snapshot = message.snapshot
+
+    def watch_snapshot(self) -> None:
+        """Bring layout and footer up to date."""
+        self._relayout()
+        self._update_footer()
+
+    def on_cursor_list_cursor_moved(self) -> None:
+        """Another run under the cursor: read it; other marks: other keys in the footer."""
+        runs = self.query_one(RunsList)
+        self._reader.want(runs.current.name if runs.current is not None else None, [r.name for r in runs.visible_items])
+        self._update_footer()
+
+    # Panes.
+
+    @property
+    def wants(self) -> Wants:
+        """What the layout depends on."""
+        detail = self.snapshot.detail if self.snapshot is not None else None
+        return Wants(
+            full=self.full,
+            runs=len(self.snapshot.runs) if self.snapshot is not None else 1,
+            facts=len(detail.facts) if detail is not None else 8,
+            hardware=self.query_one(HardwarePane).needed_rows,
+        )
+
+    def _relayout(self) -> None:
+        body = self.query_one(Body)
+        if body.regions.take(self.wants):
+            body.refresh(layout=True)
+
+    @property
+    def shown_panes(self) -> set[str]:
+        """Ids of the panes that have a place on screen."""
+        return set(arrange(self.query_one(Body).size, self.wants))
+
+    def on_resize(self) -> None:
+        """A pane that has no place any more gives its focus to the runs."""
+        self.call_after_refresh(self._keep_focus_on_screen)
+
+    def _keep_focus_on_screen(self) -> None:
+        focused = self.focused.id if self.focused is not None else None
+        if focused in PANES and focused not in self.shown_panes:
+            self.query_one(RunsList).focus()
+
+    def on_descendant_focus(self) -> None:
+        """Name the keys of the pane in focus; full size goes with it."""
+        focused = self.focused.id if self.focused is not None else None
+        if self.full is not None and focused in PANES and focused != self.full:
+            self.full = focused
+        self._update_footer()
+
+    def watch_full(self) -> None:
+        """Place the panes anew."""
+        self._relayout()
+
+    def _update_footer(self) -> None:
+        snapshot = self.snapshot
+        off = snapshot is not None and not snapshot.writable
+        self.query_one(Footer).show(self.focused, self, hint=self._hint, actions_off=off)
+
+    def on_key(self) -> None:
+        """The first key takes the hint away."""
+        if self._hint:
+            self._hint = ""
+            self._update_footer()
+
+    def action_pane(self, name: str) -> None:
+        """Focus a pane; where it has the focus already, or has no place here, show it full size."""
+        pane = self.query_one(f"#{name}")
+        if pane.has_focus:
+            self.action_full_size()
+            return
+        if self.full is not None or name not in self.shown_panes:
+            self.full = name
+        pane.focus()
+
+    def action_next_pane(self, direction: int) -> None:
+        """Focus the pane after or before this one."""
+        here = PANES.index(self.focused.id) if self.focused is not None and self.focused.id in PANES else -1
+        self.action_pane(PANES[(here + direction) % len(PANES)])
+
+    def action_full_size(self) -> None:
+        """Show the pane in focus alone, or all panes again."""
+        if self.focused is not None and self.focused.id in PANES:
+            self.full = None if self.full is not None else self.focused.id
+            if self.full is None:
+                self.query_one(Plots).enlarged = False
+
+    def action_back(self) -> None:
+        """One step back: marks, the filter, full size, then the runs."""
+        table, runs, plots = self.query_one(CheckpointTable), self.query_one(RunsList), self.query_one(Plots)
+        if table.has_focus and table.clear_marks():
+            self._update_footer()
+        elif isinstance(self.focused, RunsList | CheckpointTable) and self.focused.query_text:
+            self.focused.query_text = ""
+        elif plots.enlarged or self.full is not None:
+            plots.enlarged, self.full = False, None
+            if self.focused is not None and self.focused.id not in self.shown_panes:
+                runs.focus()
+        else:
+            runs.focus()
+
+    def on_runs_list_opened(self) -> None:
+        """Go to the checkpoints of the run."""
+        if not self.query_one(CheckpointTable).has_focus:
+            self.action_pane(CHECKPOINTS)
+
+    def on_plots_enlarged(self) -> None:
+        """Show the chosen chart alone, or all again."""
+        plots = self.query_one(Plots)
+        plots.enlarged = not plots.enlarged
+        self.full = PLOTS if plots.enlarged else None
+
+    # Filter.
+
+    def action_filter(self) -> None:
+        """Ask for a filter of the list in focus; of the runs where another pane is."""
+        table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
+        self.query_one(Footer).display = False
+        self.mount(FilterPrompt(table if table.has_focus else runs))
+
+    async def on_filter_prompt_closed(self, message: FilterPrompt.Closed) -> None:
+        """Bring the footer back."""
+        await self.query_one(FilterPrompt).remove()
+        self.query_one(Footer).display = True
+        message.target.focus()
+
+    def _checkpoint_at_cursor(self) -> CheckpointInfo | None:
+        table = self.query_one(CheckpointTable)
+        return table.current.info if table.has_focus and table.current is not None else None
+
+    # Actions, each in `tui.actions`.
+
+    def action_help(self) -> None:
+        """List every key."""
+        from ckptop.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen([self.query_one(f"#{name}") for name in PANES], self))
+
+    def action_resume(self) -> None:
+        """Resume the run, from the checkpoint under the cursor where one is."""
+        self.actions.resume(self._checkpoint_at_cursor())
+
+    def action_prune(self) -> None:
+        """Delete old checkpoints by rules."""
+        self.actions.prune()
+
+    def action_promote(self) -> None:
+        """Promote the checkpoint under the cursor, or the run's best."""
+        self.actions.promote(self._checkpoint_at_cursor())
+
+    def action_delete(self) -> None:
+        """Delete the marked checkpoints, or the one under the cursor."""
+        self.actions.delete(self.query_one(CheckpointTable).selection())
+
+    def action_verify(self) -> None:
+        """Verify the marked checkpoints, or the one under the cursor."""
+        self.actions.verify(self.query_one(CheckpointTable).selection())
+
+    def action_undo(self) -> None:
+        """Take the last deletion back."""
+        self.actions.undo()

@@ -1,0 +1,297 @@
+"""The checkpoints of the selected run, newest first: tier, mark, epoch, step, metrics, size and age."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.reactive import reactive
+
+from ckptop.host.units import (
+    CELL_DECIMALS,
+    cell_width,
+    format_age,
+    format_bytes,
+    format_cell,
+    format_count,
+    shorten_middle,
+)
+from ckptop.tui.keys import COPY, SORTING, binding
+from ckptop.tui.model import CheckpointRow, CheckpointTableModel, Snapshot
+from ckptop.tui.text import Line, Span, pad_left
+from ckptop.tui.theme import GLYPHS
+from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.pane_rule import figure, rule_line
+
+TIER_WIDTH, MARK_WIDTH, EPOCH_WIDTH, SIZE_WIDTH, AGE_WIDTH = 10, 7, 5, 8, 6
+"""Cells of the columns, without the gap between them; a column grows with what stands in it."""
+LEAST_STEP_WIDTH, LEAST_METRIC_WIDTH, MOST_METRIC_WIDTH = 6, 6, 12
+
+MOST_GAP = 4
+"""Cells between columns at most; less where the pane is narrow."""
+
+MARKS: dict[str, tuple[str, str, bool]] = {
+    "best": (f"{GLYPHS['best'][0]} best", "foreground", True),
+    "latest": ("latest", "foreground", False),
+    "bad": ("! bad", "error", True),
+    "pin": ("P pin", "foreground", False),
+}
+"""Words, colour and weight; any other mark is a release."""
+
+SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
+
+
+class CheckpointTable(CursorList[CheckpointRow]):
+    """Pane 3."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("d", "screen.delete", "checkpoints.delete", "Delete", "Move the marked ones, or this, to trash"),
+        binding("r", "screen.resume", "checkpoints.resume", "Resume", "Resume the run from this one", show=True),
+        binding("D", "screen.prune", "checkpoints.prune", "Delete old", "Delete old ones by rules", show=True),
+        binding("p", "screen.promote", "checkpoints.promote", "Promote", "Promote this one", show=True),
+        binding("V", "screen.verify", "checkpoints.verify", "Verify", "Check the bytes against the manifests"),
+        binding("space", "mark", "checkpoints.mark", "Mark", "Mark this one and step on", show=True),
+        binding("asterisk", "mark_all", "checkpoints.mark-all", "All", "Mark all, or none"),
+        binding("n", "next_mark(1)", "checkpoints.next-mark", "Next mark", "Go to the next marked one"),
+        binding("N", "next_mark(-1)", "checkpoints.previous-mark", "Previous mark", "Go to the previous marked one"),
+        *SORTING,
+        COPY,
+    ]
+
+    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
+    query_text: reactive[str] = reactive("", repaint=False)
+    """Only checkpoints whose tier, mark, epoch or step holds this are listed."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id)
+        self.marked: set[str] = set()
+        self._model = CheckpointTableModel()
+        self._run: str | None = None
+        self._sort = 0
+        self._reversed = False
+
+    def watch_snapshot(self) -> None:
+        """List the rows of the selected run; another run starts without marks."""
+        detail = self.snapshot.detail if self.snapshot is not None else None
+        run = detail.row.name if detail is not None else None
+        if run != self._run:
+            self._run, self._cursor_key, self._cursor, self._top = run, None, 0, 0
+            self.marked.clear()
+        model = detail.table if detail is not None else CheckpointTableModel()
+        if model is self._model:
+            self.repaint()  # ages
+            return
+        self._model = model
+        self.marked &= {row.key for row in model.rows}
+        self._relist()
+
+    def watch_query_text(self) -> None:
+        """List what matches."""
+        self._relist()
+
+    def _relist(self) -> None:
+        rows: Sequence[CheckpointRow] = self._model.rows
+        if self.query_text:
+            needle = self.query_text.casefold()
+            rows = [row for row in rows if needle in f"{row.tier} {row.mark} {row.epoch} {row.step}".casefold()]
+        if self._sort or self._reversed:
+            rows = sorted(rows, key=self._sort_key(), reverse=self._reversed)
+        self.set_items(rows)
+
+    def _sort_key(self) -> Callable[[CheckpointRow], tuple[float | str, ...]]:
+        place = {row.key: float(index) for index, row in enumerate(self._model.rows)}
+        column = self._model.best_column or 0
+
+        def metric(row: CheckpointRow) -> float:
+            value = row.values[column] if column < len(row.values) else None
+            return math.inf if value is None or math.isnan(value) else -value
+
+        keys: tuple[Callable[[CheckpointRow], tuple[float | str, ...]], ...] = (
+            lambda row: (place[row.key],),
+            lambda row: (-row.step, place[row.key]),
+            lambda row: (row.tier, place[row.key]),
+            lambda row: (metric(row), place[row.key]),
+            lambda row: (-row.size_bytes, place[row.key]),
+        )
+        return keys[self._sort]
+
+    def selection(self) -> list[CheckpointRow]:
+        """The marked rows, else the one under the cursor."""
+        marked = [row for row in self._model.rows if row.key in self.marked]
+        return marked or ([self.current] if self.current is not None else [])
+
+    def shown_bindings(self) -> list[tuple[Binding, str]]:
+        """What the footer names: with marks, what can be done to them."""
+        bindings = [item for item in self.BINDINGS if isinstance(item, Binding)]
+        if not self.marked:
+            return [(item, item.description) for item in bindings if item.show]
+        by_id = {item.id: item for item in bindings}
+        count = len(self.marked)
+        return [
+            (by_id["checkpoints.delete"], f"Delete {count:,}"),
+            (by_id["checkpoints.verify"], f"Verify {count:,}"),
+            (by_id["checkpoints.mark-all"], "All"),
+        ]
+
+    # Lines.
+
+    def key_of(self, item: CheckpointRow) -> str:
+        """Tier and file name."""
+        return item.key
+
+    def rule(self, width: int) -> Line:
+        """Whose, how many and how large."""
+        detail = self.snapshot.detail if self.snapshot is not None else None
+        title = f"Checkpoints of {detail.row.label}" if detail is not None else "Checkpoints"
+        total, shown = len(self._model.rows), len(self.items)
+        figures = []
+        if total:
+            count = f"{total:,}" if shown == total else f"{shown:,} of {total:,}"
+            figures.append(figure(f"{count} files" if total != 1 else "1 file"))
+            if self.query_text:
+                figures.append(figure("/" + self.query_text, "accent"))
+            if self.marked:
+                figures.append(figure(f"{len(self.marked):,} marked", "accent"))
+            figures.append(figure(f"{format_bytes(self._model.size_bytes)}"))
+        if self._model.trash_count:
+            figures.append(figure(f"{self._model.trash_count:,} in trash"))
+        if self._sort or self._reversed:
+            figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
+        return rule_line(width, title, figures, digit="3", focused=self.has_focus)
+
+    def empty_text(self) -> str:
+        """Why there is nothing, and what now."""
+        if self.snapshot is None or self.snapshot.detail is None:
+            return ""
+        if self.query_text:
+            return "Nothing matches. Esc clears."
+        if self._model.trash_count:
+            return f"No checkpoint; {self._model.trash_count:,} in trash."
+        if self.snapshot.detail.row.is_live:
+            return "No checkpoint yet; the first comes after epoch 1."
+        return "No checkpoint."
+
+    def heading(self, width: int) -> Line | None:
+        """The column names."""
+        columns = self._fitting(width - 1)
+        names = ["tier".ljust(TIER_WIDTH), "mark".ljust(MARK_WIDTH), "epoch".rjust(columns.epoch)]
+        names.append("step".rjust(columns.step))
+        names += [
+            pad_left(shorten_middle(name, cells), cells)
+            for name, cells in zip(self._model.columns, columns.metrics, strict=False)
+        ]
+        names += ["size".rjust(SIZE_WIDTH), "age".rjust(AGE_WIDTH)]
+        return Line((Span("   " + columns.join(names), "muted"),))
+
+    def _fitting(self, width: int) -> _Columns:
+        return _fit_columns(self._model, width - 3)  # two for the mark of a marked row, one at the right edge
+
+    def row(self, item: CheckpointRow, width: int, *, at_cursor: bool) -> Line:
+        """One checkpoint."""
+        columns = self._fitting(width)
+        tone = "foreground" if item.tier != "training" or at_cursor else "muted"
+        mark, mark_tone, mark_bold = MARKS.get(item.mark, (item.mark, "success", False))
+        cells = [
+            Span(item.tier.ljust(TIER_WIDTH), tone),
+            Span(mark.ljust(MARK_WIDTH), mark_tone, mark_bold),
+            Span(format_count(item.epoch).rjust(columns.epoch), tone),
+            Span(format_count(item.step).rjust(columns.step), tone),
+        ]
+        for index, metric_cells in enumerate(columns.metrics):
+            best = item.mark == "best" and index == self._model.best_column
+            text = format_cell(item.values[index], self._model.decimals[index])
+            cells.append(Span(pad_left(text, metric_cells), "foreground" if best else tone, best))
+        snapshot = self.snapshot
+        live = snapshot is not None and snapshot.detail is not None and snapshot.detail.row.is_live
+        now = snapshot.now if snapshot is not None else item.time
+        age = format_age(now - item.time, live=live)
+        cells += [
+            Span(format_bytes(item.size_bytes).rjust(SIZE_WIDTH), "muted"),
+            Span(pad_left(age, AGE_WIDTH), "muted"),
+        ]
+        marked = Span(GLYPHS["marked"][0] + " " if item.key in self.marked else "  ", "accent")
+        gaps = [Span(" " * gap) for gap in columns.gaps]
+        return Line((marked, *(span for pair in zip(cells, [*gaps, Span("")], strict=True) for span in pair)))
+
+    # Actions.
+
+    def action_mark(self) -> None:
+        """Mark or unmark this row and step on."""
+        if self.current is not None:
+            self.marked ^= {self.current.key}
+            self.action_move(1)
+            self.post_message(self.CursorMoved())
+
+    def action_mark_all(self) -> None:
+        """Mark all that are listed, or none where all are."""
+        listed = {row.key for row in self.items}
+        self.marked = set() if listed <= self.marked else self.marked | listed
+        self.repaint()
+        self.post_message(self.CursorMoved())
+
+    def clear_marks(self) -> bool:
+        """Unmark all; False where nothing was marked."""
+        had_marks = bool(self.marked)
+        self.marked.clear()
+        self.repaint()
+        return had_marks
+
+    def action_next_mark(self, direction: int) -> None:
+        """Go to the next marked row, around the end."""
+        indices = [index for index, row in enumerate(self.items) if row.key in self.marked]
+        if not indices or self.current is None:
+            return
+        here = self._cursor
+        ahead = [i for i in indices if (i > here if direction > 0 else i < here)]
+        self.move_to((ahead or indices)[0 if direction > 0 else -1])
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort, self._reversed = (self._sort + 1) % len(SORTS), False
+        self._relist()
+
+    def action_reverse(self) -> None:
+        """Turn the order around."""
+        self._reversed = not self._reversed
+        self._relist()
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths in cells that fit a pane."""
+
+    epoch: int
+    step: int
+    metrics: tuple[int, ...]
+    gaps: tuple[int, ...]
+    """After each column but the last."""
+
+    def join(self, texts: Sequence[str]) -> str:
+        """Texts of the columns' widths with the gaps between them."""
+        padded = [text + " " * gap for text, gap in zip(texts, self.gaps, strict=False)]
+        return "".join(padded) + texts[-1]
+
+
+@functools.lru_cache(maxsize=8)
+def _fit_columns(model: CheckpointTableModel, room: int) -> _Columns:
+    """As many metrics as fit `room` cells; what is left over goes between the columns."""
+    steps = max((row.step for row in model.rows), default=0)
+    epochs = max((row.epoch for row in model.rows), default=0)
+    step, epoch = max(LEAST_STEP_WIDTH, len(f"{steps:,}")), max(EPOCH_WIDTH, len(f"{epochs:,}"))
+    metrics = [
+        min(MOST_METRIC_WIDTH, max(LEAST_METRIC_WIDTH + decimals - CELL_DECIMALS, cell_width(name)))
+        for name, decimals in zip(model.columns, model.decimals, strict=True)
+    ]
+    fixed = (TIER_WIDTH, MARK_WIDTH, epoch, step, SIZE_WIDTH, AGE_WIDTH)
+    while metrics and room < sum(fixed) + sum(metrics) + len(fixed) + len(metrics) - 1:
+        metrics.pop()
+    count = len(fixed) + len(metrics) - 1
+    slack = max(count, min(room - sum(fixed) - sum(metrics), MOST_GAP * count))
+    each, more = divmod(slack, count)
+    # The odd cells go to the gaps before numbers, which crowd most.
+    gaps = [each + (place >= count - more) for place in range(count)]
+    return _Columns(epoch, step, tuple(metrics), tuple(gaps))

@@ -1,0 +1,70 @@
+"""The line that asks for a filter; it stands in the footer's place while it is open."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.geometry import Size
+from textual.message import Message
+from textual.widgets import Input
+
+from ckptop.tui.keys import binding
+from ckptop.tui.text import Line, Span
+from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.lines import Lines
+from ckptop.tui.widgets.runs_list import RunsList
+
+
+class _Slash(Lines):
+    GROUND = "panel"
+
+    def compose_lines(self, size: Size) -> list[Line]:
+        return [Line((Span(" /", "accent", bold=True),))] if size.height else []
+
+
+class FilterPrompt(Horizontal):
+    """Filters a list while the filter is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("escape", "clear", "filter.clear", "Clear", "Clear the filter and close", show=True),
+    ]
+
+    class Closed(Message):
+        """The filter is as it should be."""
+
+        def __init__(self, target: RunsList | CheckpointTable) -> None:
+            super().__init__()
+            self.target = target
+
+    def __init__(self, target: RunsList | CheckpointTable) -> None:
+        super().__init__(id="filter")
+        self._target = target
+
+    def compose(self) -> ComposeResult:
+        """The slash and the text."""
+        yield _Slash(id="filter-slash")
+        field = Input(self._target.query_text, compact=True, select_on_focus=False, id="filter-text")
+        field.cursor_blink = False
+        yield field
+
+    def on_mount(self) -> None:
+        """Take the keys."""
+        self.query_one(Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while it is typed."""
+        event.stop()
+        self._target.query_text = event.value
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the filter."""
+        event.stop()
+        self.post_message(self.Closed(self._target))
+
+    def action_clear(self) -> None:
+        """Clear the filter."""
+        self._target.query_text = ""
+        self.post_message(self.Closed(self._target))

@@ -1,0 +1,173 @@
+"""The list of runs: glyph, name, how far, when done, best and trend.
+
+Forks stand under their parents while the list is in its own order; sorting by a column takes them apart.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.message import Message
+from textual.reactive import reactive
+
+from ckptop.host.units import format_count, format_duration, format_percent, format_value, shorten_middle
+from ckptop.tui.keys import COPY, SORTING, binding
+from ckptop.tui.model import RunRow, Snapshot
+from ckptop.tui.sorting import SORTS, sort_runs
+from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline
+from ckptop.tui.theme import GLYPHS, STATE_TOKENS
+from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.pane_rule import figure, rule_line
+
+WIDE = 66
+"""Cells from which progress bar and steps have columns."""
+TIGHT = 40
+"""Cells below which glyph and name are all."""
+BAR_WIDTH = 10
+TREND_WIDTH, WIDE_TREND_WIDTH = 6, 8
+
+ILL_STATES = frozenset({"crashed", "failed", "unreadable"})
+"""Written in bold."""
+
+
+class RunsList(CursorList[RunRow]):
+    """Pane 1."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("enter", "open", "runs.open", "Open", "Go to the run's checkpoints", show=True),
+        binding("r", "screen.resume", "runs.resume", "Resume", "Resume the run where it stopped", show=True),
+        binding("D", "screen.prune", "runs.prune", "Delete old", "Delete old checkpoints by rules", show=True),
+        binding("p", "screen.promote", "runs.promote", "Promote", "Promote the run's best checkpoint", show=True),
+        *SORTING,
+        COPY,
+    ]
+
+    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
+    query_text: reactive[str] = reactive("", repaint=False)
+    """Only runs whose name or state holds this are listed."""
+
+    class Opened(Message):
+        """Enter on a run."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id)
+        self._sort = 0
+        self._reversed = False
+        self._name_width = 0
+
+    def watch_snapshot(self) -> None:
+        """List the new rows."""
+        self._relist()
+
+    def watch_query_text(self) -> None:
+        """List what matches."""
+        self._relist()
+
+    def _relist(self) -> None:
+        if self.snapshot is None:
+            return
+        needle = self.query_text.casefold()
+        matching = [run for run in self.snapshot.runs if needle in run.label.casefold() or needle in run.state]
+        self.set_items(sort_runs(matching, self._sort, reverse=self._reversed))
+
+    def key_of(self, item: RunRow) -> str:
+        """The run's name."""
+        return item.name
+
+    def rule(self, width: int) -> Line:
+        """How many, and in which order."""
+        total = len(self.snapshot.runs) if self.snapshot is not None else 0
+        shown = len(self.items)
+        count = format_count(total) if shown == total else f"{shown:,} of {total:,}"
+        figures = [figure(count)]
+        if self.query_text:
+            figures.append(figure("/" + self.query_text, "accent"))
+        if self.hidden_below:
+            figures.append(figure(f"{self.hidden_below:,} more below"))
+        figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
+        return rule_line(width, "Runs", figures if total else (), digit="1", focused=self.has_focus)
+
+    def empty_text(self) -> str:
+        """Why there is nothing, and what now."""
+        if self.snapshot is None or not self.snapshot.loaded:
+            return ""
+        if self.query_text:
+            return "Nothing matches. Esc clears."
+        return f"No runs in {self.snapshot.store}. `ckptop demo` shows one."
+
+    def heading(self, width: int) -> Line | None:
+        """The column names."""
+        if width < TIGHT:
+            return None
+        name = pad("run", self._name_cells(width - 1))
+        if width >= WIDE:
+            text = f"{name}  {'progress':<{BAR_WIDTH + 6}}{'ETA':>8}{'step':>16}{'best':>8}  trend"
+        else:
+            text = f"{name}{'done':>6}{'ETA':>8}{'best':>7}  trend"
+        return Line((Span("   " + text, "muted"),))
+
+    def _name_cells(self, width: int) -> int:
+        """Cells of the name: what the columns leave, in reason."""
+        if width + 1 >= WIDE:
+            return max(8, min(width - 2 - (2 + BAR_WIDTH + 6 + 8 + 16 + 8 + 3 + WIDE_TREND_WIDTH), 32))
+        return max(6, width - 2 - (6 + 8 + 7 + 3 + TREND_WIDTH))
+
+    def row(self, item: RunRow, width: int, *, at_cursor: bool) -> Line:
+        """One run."""
+        nested = self._sort == 0 and item.parent in self._index_of
+        label = ("└ " if nested else "") + item.label
+        name_tone = "foreground" if item.is_live or at_cursor else "muted"
+        glyph = Span(GLYPHS[item.state][0] + " ", STATE_TOKENS[item.state], bold=True)
+        if width + 1 < TIGHT:
+            return Line((glyph, Span(shorten_middle(label, width - 2), name_tone, at_cursor)))
+        cells = self._name_cells(width)
+        name = Span(pad(shorten_middle(label, cells), cells), name_tone, at_cursor)
+        wide = width + 1 >= WIDE
+        middle = self._wide_middle(item) if wide else self._middle(item)
+        best = Span(pad_left(format_value(item.best), 8 if wide else 7), "foreground", at_cursor)
+        trend = item.trend if wide else item.trend[-2 * TREND_WIDTH :]
+        return Line((glyph, name, *middle, best, Span("  " + sparkline(trend), "accent" if at_cursor else "muted")))
+
+    def _middle(self, item: RunRow) -> list[Span]:
+        tone = STATE_TOKENS[item.state]
+        if not item.is_live:
+            return [Span(pad(f" {item.state}", 14), tone, item.state in ILL_STATES)]
+        done = Span(pad_left(format_percent(item.progress), 6))
+        if item.state == "running":
+            return [done, Span(pad_left(format_duration(item.eta_seconds), 8), "muted")]
+        return [done, Span(pad_left(item.state, 8), tone)]
+
+    def _wide_middle(self, item: RunRow) -> list[Span]:
+        tone = STATE_TOKENS[item.state]
+        steps = format_count(item.step)
+        if item.is_live and item.total_steps:
+            steps += f" / {format_count(item.total_steps)}"
+        if not item.is_live:
+            state = Span(pad("  " + item.state, BAR_WIDTH + 16), tone, item.state in ILL_STATES)
+            return [state, Span(pad_left(steps, 16), "muted")]
+        running = item.state == "running"
+        eta = format_duration(item.eta_seconds) if running else item.state
+        return [
+            Span("  "),
+            *bar(item.progress or 0.0, BAR_WIDTH, "accent" if running else "muted"),
+            Span(pad_left(format_percent(item.progress), 6)),
+            Span(pad_left(eta, 8), "muted" if running else tone),
+            Span(pad_left(steps, 16), "muted"),
+        ]
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort = (self._sort + 1) % len(SORTS)
+        self._reversed = False
+        self._relist()
+
+    def action_reverse(self) -> None:
+        """Turn the order around."""
+        self._reversed = not self._reversed
+        self._relist()
+
+    def action_open(self) -> None:
+        """Ask for the run's checkpoints."""
+        if self.current is not None:
+            self.post_message(self.Opened())
