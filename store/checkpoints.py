@@ -41,7 +41,7 @@ from ckptop.store.names import Version, file_safe_metric, milestone_name, traini
 from ckptop.store.promote import release_state
 from ckptop.store.records import Attempt, Metric, Mode
 from ckptop.store.retention import Plan, Policy, Protection
-from ckptop.store.staging import remove_stale, staged_name
+from ckptop.store.staging import remove_stale, removed_on_error, staged_name
 from ckptop.store.tensor_index import index_tensors
 
 if TYPE_CHECKING:
@@ -319,23 +319,20 @@ class CheckpointManager:
 
     def _write_and_commit(self, state: tensors.State, tier: Tier, name_of: Any, ranking: Ranking | None = None) -> Path:
         staged = self._paths.staging / staged_name(name_of(1))
-        written = tensors.write_state(staged, state, self._fs, compress=self.compress)
-        try:
+        with removed_on_error(staged, self._fs):
+            written = tensors.write_state(staged, state, self._fs, compress=self.compress)
             tensors.refuse_unsafe(staged)
+            manifest = Manifest(
+                id=secrets.token_hex(8), file="", tier=tier, run=self._run.name, run_id=self._run.id,
+                model_name=self.model_name, attempt=self._run.attempt, epoch=state["epoch"],
+                global_step=state["global_step"], time=time.time(), metrics=stored_metrics(state["metrics"]),
+                ranking=ranking, config=state["config"], environment=state["metadata"],
+                git_commit=state["git_commit"], size_bytes=written.size_bytes, xxh3_128=written.xxh3_128,
+            )  # fmt: skip
             index = index_tensors(staged)
-        except (UsageError, Damaged):
-            self._fs.unlink(staged)
-            raise
-        manifest = Manifest(
-            id=secrets.token_hex(8), file="", tier=tier, run=self._run.name, run_id=self._run.id,
-            model_name=self.model_name, attempt=self._run.attempt, epoch=state["epoch"],
-            global_step=state["global_step"], time=time.time(), metrics=stored_metrics(state["metrics"]),
-            ranking=ranking, config=state["config"], environment=state["metadata"],
-            git_commit=state["git_commit"], size_bytes=written.size_bytes, xxh3_128=written.xxh3_128,
-        )  # fmt: skip
-        with FileLock(self._paths.lock):
-            directory = self._paths.tier(tier)
-            return commit(self._fs, self._paths, staged, directory, name_of, manifest, index)
+            with FileLock(self._paths.lock):
+                directory = self._paths.tier(tier)
+                return commit(self._fs, self._paths, staged, directory, name_of, manifest, index)
 
     def _link_and_commit(
         self, source: CheckpointInfo, ranking: Ranking, metrics: dict[str, float | str], name_of: Any
@@ -348,7 +345,8 @@ class CheckpointManager:
         index = read_index(source.path)
         with FileLock(self._paths.lock):
             staged = link_or_copy(self._fs, self._paths, source.path)
-            return commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)
+            with removed_on_error(staged, self._fs):
+                return commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)
 
     # Keeping
 

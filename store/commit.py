@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 
 from ckptop.store.errors import StoreError
-from ckptop.store.files import read_json, write_durably
+from ckptop.store.files import new_file, read_json, write_durably
 from ckptop.store.fs import FileSystem
+from ckptop.store.hashing import CHUNK_BYTES
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
 from ckptop.store.links import NO_LINKS
 from ckptop.store.manifest import Manifest, TensorIndex, encode
-from ckptop.store.staging import staged_name
+from ckptop.store.staging import removed_on_error, staged_name
 
 MAX_COPIES = 10_000
 """Saves of one (epoch, step) under different names, before something is plainly wrong."""
@@ -95,10 +96,7 @@ def link_or_copy(fs: FileSystem, paths: CheckpointPaths, source: Path) -> Path:
     except OSError as error:
         if error.errno not in NO_LINKS | {errno.EMLINK, errno.EXDEV}:
             raise
-        fd = fs.create(staged)
-        with source.open("rb") as file:
-            while chunk := file.read(1 << 22):
+        with removed_on_error(staged, fs), source.open("rb") as file, new_file(staged, fs) as fd:
+            while chunk := file.read(CHUNK_BYTES):
                 fs.write_all(fd, chunk)
-        fs.fsync(fd)
-        fs.close(fd)
     return staged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +11,7 @@ import msgspec
 
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.staging import staged_name
+from ckptop.store.staging import removed_on_error, staged_name
 
 T = TypeVar("T")
 
@@ -29,29 +31,40 @@ def write_durably(path: Path, data: bytes, fs: FileSystem = LOCAL, *, staging: P
     Raises:
         OSError: The disk refused; `path` holds the old content or the new, whole.
     """
-    staged = _stage(path, data, fs, staging, sync=True)
-    fs.rename(staged, path)
+    _replace(path, data, fs, staging or path.parent, sync=True)
     fs.fsync_dir(path.parent)
 
 
 def write_quickly(path: Path, data: bytes, fs: FileSystem = LOCAL) -> None:
     """Replace `path` by `data`, whole for every reader, but without waiting for the disk."""
-    fs.rename(_stage(path, data, fs, None, sync=False), path)
+    _replace(path, data, fs, path.parent, sync=False)
 
 
-def _stage(path: Path, data: bytes, fs: FileSystem, staging: Path | None, *, sync: bool) -> Path:
-    staged = (staging or path.parent) / staged_name(path.name)
-    fd = fs.create(staged)
+def _replace(path: Path, data: bytes, fs: FileSystem, staging: Path, *, sync: bool) -> None:
+    staged = staging / staged_name(path.name)
+    with removed_on_error(staged, fs):
+        with new_file(staged, fs, sync=sync) as fd:
+            fs.write_all(fd, data)
+        fs.rename(staged, path)
+
+
+@contextmanager
+def new_file(path: Path, fs: FileSystem, *, sync: bool = True) -> Iterator[int]:
+    """The descriptor of a new file, durable when the block ends; closed however it ends.
+
+    Raises:
+        OSError: The disk refused; the torn file is the caller's to remove.
+    """
+    fd = fs.create(path)
     try:
-        fs.write_all(fd, data)
+        yield fd
         if sync:
             fs.fsync(fd)
-    except OSError:
-        fs.close(fd)
-        fs.unlink(staged)
+    except Exception:
+        with suppress(OSError):  # what went wrong first is told
+            fs.close(fd)
         raise
     fs.close(fd)
-    return staged
 
 
 def read_json(path: Path, kind: type[T]) -> T:

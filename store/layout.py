@@ -148,6 +148,11 @@ def manifest_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name.removesuffix(".pt") + ".json")
 
 
+def release_config_path(release: Path) -> Path:
+    """What a release is, beside its `.pt`."""
+    return release.with_name(release.name.removesuffix(".pt") + ".config.json")
+
+
 def tensors_path(checkpoint: Path) -> Path:
     """The tensor index of a `.pt`."""
     return checkpoint.with_name(checkpoint.name.removesuffix(".pt") + ".tensors.json")

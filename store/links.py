@@ -18,7 +18,7 @@ from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths
 from ckptop.store.names import file_safe_metric
 from ckptop.store.records import Mode
-from ckptop.store.staging import staged_name
+from ckptop.store.staging import removed_on_error, staged_name
 
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
 """How file systems without links answer."""
@@ -41,7 +41,8 @@ def point(fs: FileSystem, staging: Path, link: Path, target_name: str) -> None:
         stand_in = link.with_name(link.name.removesuffix(".pt") + ".json")
         write_durably(stand_in, msgspec.json.encode({"file": target_name}) + b"\n", fs, staging=staging)
         return
-    fs.rename(staged, link)
+    with removed_on_error(staged, fs):
+        fs.rename(staged, link)
     fs.fsync_dir(link.parent)
 
 

@@ -24,14 +24,14 @@ from ckptop.store.events import append_event, current_actor
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import sha256_of
-from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths
+from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, release_config_path
 from ckptop.store.links import point, refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking
 from ckptop.store.names import Version, milestone_name, production_name
 from ckptop.store.records import Record
 from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
-from ckptop.store.staging import remove_stale, staged_name
+from ckptop.store.staging import remove_stale, removed_on_error, staged_name
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import RunView
 
@@ -139,10 +139,11 @@ def promote_to_milestone(
         _refuse_second(paths, manifest, ranking)
         fs.mkdir(paths.milestone)
         staged = link_or_copy(fs, paths, info.path)
-        final = commit(
-            fs, paths, staged, paths.milestone,
-            lambda copy: milestone_name(ranking.name, value, info.epoch, copy), new, index,
-        )  # fmt: skip
+        with removed_on_error(staged, fs):
+            final = commit(
+                fs, paths, staged, paths.milestone,
+                lambda copy: milestone_name(ranking.name, value, info.epoch, copy), new, index,
+            )  # fmt: skip
         attempts = view.record.attempts if view.record else ()
         live = read_checkpoints(paths, attempts)
         refresh_links(fs, paths, live)
@@ -232,37 +233,47 @@ def release_state(
     remove_stale(staging, fs)
     final = store.production / production_name(model, version)
     staged = staging / staged_name(final.name)
-    written = tensors.write_state(staged, state, fs)
-    release = ReleaseLine(
-        time=time.time(), model=model, version=str(version), file=final.name, sha256=sha256_of(staged),
-        size_bytes=written.size_bytes, run=manifest.run, run_id=manifest.run_id,
-        checkpoint=info.key if info is not None else "", epoch=manifest.epoch, global_step=manifest.global_step,
-        metrics=manifest.metrics, actor=current_actor(),
-    )  # fmt: skip
-    shared = {name: getattr(release, name) for name in ReleaseConfig.__struct_fields__ if hasattr(release, name)}
-    details = ReleaseConfig(**shared, config=manifest.config, card=dict(card or {}))
-    with production_lock(store):
-        _require_unreleased(store, release, staged, fs)
-        config_path = final.with_name(final.name.removesuffix(".pt") + ".config.json")
-        write_durably(config_path, _pretty(details), fs, staging=staging)
-        _write_card(store, release, card, staging, fs, alone=view is None)
-        fs.rename(staged, final)
-        fs.fsync_dir(store.production)
-        append_release(store, release)
-        point(fs, staging, store.production / "latest.pt", final.name)
-        point(fs, staging, store.production / f"{model}_latest.pt", final.name)
+    with removed_on_error(staged, fs):
+        written = tensors.write_state(staged, state, fs)
+        release = ReleaseLine(
+            time=time.time(), model=model, version=str(version), file=final.name, sha256=sha256_of(staged),
+            size_bytes=written.size_bytes, run=manifest.run, run_id=manifest.run_id,
+            checkpoint=info.key if info is not None else "", epoch=manifest.epoch, global_step=manifest.global_step,
+            metrics=manifest.metrics, actor=current_actor(),
+        )  # fmt: skip
+        with production_lock(store):
+            _require_unreleased(store, release, fs)
+            _write_config(final, release, manifest, card, staging, fs)
+            _write_card(store, release, card, staging, fs, alone=view is None)
+            fs.rename(staged, final)
+            fs.fsync_dir(store.production)
+            append_release(store, release, fs)
+            point(fs, staging, store.production / "latest.pt", final.name)
+            point(fs, staging, store.production / f"{model}_latest.pt", final.name)
     if view is not None and info is not None:
         _tell(view, info, to=f"production/{final.name}", model=model, version=str(version))
     return release
 
 
-def _require_unreleased(store: StorePaths, release: ReleaseLine, staged: Path, fs: FileSystem) -> None:
+def _require_unreleased(store: StorePaths, release: ReleaseLine, fs: FileSystem) -> None:
     """Refuse a version that is released; a file of that name without a line is a cut-off release and goes."""
     if any(line.version == release.version for line in read_registry(store).of(release.model)):
-        fs.unlink(staged)
         raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
     with suppress(FileNotFoundError):
         fs.unlink(store.production / release.file)
+
+
+def _write_config(
+    final: Path,
+    release: ReleaseLine,
+    manifest: Manifest,
+    card: Mapping[str, Any] | None,
+    staging: Path,
+    fs: FileSystem,
+) -> None:
+    shared = {name: getattr(release, name) for name in ReleaseConfig.__struct_fields__ if hasattr(release, name)}
+    details = ReleaseConfig(**shared, config=manifest.config, card=dict(card or {}))
+    write_durably(release_config_path(final), _pretty(details), fs, staging=staging)
 
 
 def _write_card(

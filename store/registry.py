@@ -16,6 +16,7 @@ import msgspec
 
 from ckptop.store.errors import StoreError
 from ckptop.store.events import current_actor
+from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import StorePaths
 from ckptop.store.lines import append_line, to_json
 from ckptop.store.locks import FileLock
@@ -112,8 +113,8 @@ def read_registry(paths: StorePaths) -> Registry:
     return Registry(tuple(releases), aliases, bad_lines)
 
 
-def append_release(paths: StorePaths, release: ReleaseLine) -> None:
-    """Release a version and let `latest` mean it, durably; the caller holds the production lock.
+def append_release(paths: StorePaths, release: ReleaseLine, fs: FileSystem = LOCAL) -> None:
+    """Release a version and let `latest` mean it, durably, by one write; the caller holds the production lock.
 
     Raises:
         StoreError: The model has that version already.
@@ -121,11 +122,10 @@ def append_release(paths: StorePaths, release: ReleaseLine) -> None:
     """
     if any(line.version == release.version for line in read_registry(paths).of(release.model)):
         raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
-    append_line(paths.registry, _encode(release), sync=True)
     alias = AliasLine(
         time=time.time(), model=release.model, alias="latest", version=release.version, actor=current_actor()
     )
-    append_line(paths.registry, _encode(alias), sync=True)
+    append_line(paths.registry, _encode(release) + _encode(alias), sync=True, fs=fs)
 
 
 def production_lock(paths: StorePaths) -> FileLock:

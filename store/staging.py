@@ -6,7 +6,8 @@ import functools
 import re
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptop.host.process import ProcessIdentity, current_process, is_alive
@@ -22,6 +23,20 @@ def staged_name(final: str) -> str:
     """A unique name for the torn form of `final`, beginning with a dot and holding the writer's identity."""
     me = current_process()
     return f".{_plain(me.host)}~{me.pid}~{me.start_ticks}~{me.boot_id[:8]}~{secrets.token_hex(4)}~{final}.tmp"
+
+
+@contextmanager
+def removed_on_error(path: Path, fs: FileSystem) -> Iterator[None]:
+    """Remove the torn write `path`, if it is there, when the block fails: a full disk must not be filled by it.
+
+    A BaseException leaves it, as a death would; `remove_stale` finds it later.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            fs.unlink(path)
+        raise
 
 
 def remove_stale(directory: Path, fs: FileSystem = LOCAL) -> list[str]:

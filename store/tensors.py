@@ -22,7 +22,9 @@ import torch
 import xxhash
 
 from ckptop.store.errors import Damaged, NotFound, UsageError
+from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.staging import removed_on_error
 
 FORMAT_VERSION = 1
 """`version` in every checkpoint file."""
@@ -77,9 +79,8 @@ def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: b
     """
     if compress:
         return _write_compressed(path, state, fs)
-    fd = fs.create(path)
-    file = _HashingFile(fs, fd)
-    try:
+    with removed_on_error(path, fs), new_file(path, fs) as fd:
+        file = _HashingFile(fs, fd)
         try:
             torch.save(state, cast("IO[bytes]", file))
         except RuntimeError:
@@ -88,26 +89,17 @@ def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: b
             raise
         except (pickle.PicklingError, AttributeError) as error:
             raise UsageError(f"the state cannot be saved: {error}") from None
-        fs.fsync(fd)
-    except BaseException as error:
-        fs.close(fd)
-        if isinstance(error, Exception):  # a power cut, as tests play it, cleans nothing up
-            fs.unlink(path)
-        raise
-    fs.close(fd)
     return Written(path, file.size_bytes, str(file.digest.hexdigest()))
 
 
 def _write_compressed(path: Path, state: State, fs: FileSystem) -> Written:
-    plain = path.with_name(path.name + ".plain")
+    plain = path.with_name(f"{path.name}.plain.tmp")
     write_state(plain, state, fs)
-    fd = fs.create(path)
-    file = _HashingFile(fs, fd)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(cast("IO[bytes]", _Sink(file)), "w") as target:
-        for info in source.infolist():
-            target.writestr(info.filename, source.read(info), zipfile.ZIP_DEFLATED)
-    fs.fsync(fd)
-    fs.close(fd)
+    with removed_on_error(plain, fs), removed_on_error(path, fs), new_file(path, fs) as fd:
+        file = _HashingFile(fs, fd)
+        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(cast("IO[bytes]", _Sink(file)), "w") as target:
+            for info in source.infolist():
+                target.writestr(info.filename, source.read(info), zipfile.ZIP_DEFLATED)
     fs.unlink(plain)
     return Written(path, file.size_bytes, str(file.digest.hexdigest()))
 
@@ -187,11 +179,7 @@ def build_state(
         "config": plain(config or {}),
         "metadata": environment(model) | plain(metadata or {}),
     }
-    parts = {
-        "optimizer_state_dict": optimizer,
-        "scheduler_state_dict": scheduler,
-        "scaler_state_dict": scaler,
-    }
+    parts = _parts(optimizer, scheduler, scaler)
     state.update({key: part.state_dict() for key, part in parts.items() if part is not None})
     for key, value in (extra or {}).items():
         if key in state:
@@ -215,12 +203,7 @@ def apply_state(
     """
     check_same_shapes(state.get("model_state_dict", {}), unwrap(model).state_dict(), path)
     unwrap(model).load_state_dict(state["model_state_dict"])
-    parts = {
-        "optimizer_state_dict": optimizer,
-        "scheduler_state_dict": scheduler,
-        "scaler_state_dict": scaler,
-    }
-    for key, part in parts.items():
+    for key, part in _parts(optimizer, scheduler, scaler).items():
         if part is None:
             continue
         if key in state:
