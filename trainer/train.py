@@ -77,7 +77,7 @@ def _done_already(settled: Settled, stream: TextIO) -> Outcome | None:
     if view.state != "finished" or view.latest is None or view.latest.epoch < settled.config.epochs:
         return None
     epochs = view.latest.epoch
-    print(f"{view.name} is complete: {epochs} epochs are done; --epochs {2 * epochs} would train on", file=stream)
+    print(f"{view.name} is complete: {_count(epochs, 'epoch')} done; --epochs {2 * epochs} would train on", file=stream)
     return Outcome(
         run=view.name, root=view.root, state="finished", epoch=epochs, step=view.latest.step, metrics=dict(view.result)
     )
@@ -145,7 +145,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
 
 def _introduce(console: Console, run: Run, settled: Settled, parts: Parts, loop: Loop, data: TaskData) -> None:
     """Say what is trained on what, and everything a person would want to have been told."""
-    config, threads = parts.config, torch.get_num_threads()
+    config = parts.config
     parameters = sum(parameter.numel() for parameter in parts.model.parameters())
     for note in run.start.notes:
         console.say(note)
@@ -153,13 +153,22 @@ def _introduce(console: Console, run: Run, settled: Settled, parts: Parts, loop:
         console.say(f"Resuming {run.name} from {run.start.from_checkpoint.name}, step {run.start.from_step:,}")
     for line in _changed(run, settled, parts, loop, data):
         console.say(line)
-    kept = "all milestones" if config.keep_milestones is None else f"the {config.keep_milestones} best milestones"
     console.say(
-        f"Run {run.name}: {data.description}, {parameters:,} parameters, {config.epochs} epochs of "
-        f"{parts.train.batches.step_count} steps on {parts.device.torch_device} "
-        f"({config.precision}, {threads} thread{'s' * (threads > 1)}, seed {config.seed})"
+        f"Run {run.name}: {data.description}, {parameters:,} parameters, {_count(config.epochs, 'epoch')} of "
+        f"{_count(parts.train.batches.step_count, 'step')} on {parts.device.torch_device} "
+        f"({config.precision}, {_count(torch.get_num_threads(), 'thread')}, seed {config.seed})"
     )
-    console.say(f"Keeping the last {config.keep_training} training checkpoints and {kept}, in {run.root}")
+    last = _count(config.keep_training, "training checkpoint")
+    best = (
+        "all milestones"
+        if config.keep_milestones is None
+        else f"the best {_count(config.keep_milestones, 'milestone')}"
+    )
+    console.say(f"Keeping the last {last} and {best}, in {run.root}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _changed(run: Run, settled: Settled, parts: Parts, loop: Loop, data: TaskData) -> Iterator[str]:

@@ -1,0 +1,231 @@
+"""What the loop writes down, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainer_runs import at_step, newest_state, run_training
+
+from ckptop.store.checkpoints import CheckpointManager
+from ckptop.store.control import send_request
+from ckptop.store.errors import TrainingFailed
+from ckptop.store.events import read_events
+from ckptop.store.run import Run
+from ckptop.store.store import Store
+from ckptop.trainer.tasks.diabetes import Diabetes
+from ckptop.trainer.tasks.digits import Digits
+
+
+def lines_of(root: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "attempt" not in line]
+
+
+@contextmanager
+def ask(action: str, step: int) -> Iterator[None]:
+    """A viewer's request that reaches the loop right after `step`."""
+
+    def deliver(run: Run) -> None:
+        request = send_request(run.paths, action)
+        run._look_for_requests()  # what the heartbeat's thread does once a second
+        assert request.id
+
+    with at_step(step, deliver):
+        yield
+
+
+def test_every_step_and_every_epoch_is_logged(tmp_path: Path) -> None:
+    run_training(tmp_path, name="run", epochs="2", accumulate="3")
+
+    lines = lines_of(tmp_path / "run")
+    steps = [line for line in lines if "train/loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 13))  # 17 batches: five windows of 3, one of 2
+    assert {"train/loss", "lr", "grad_norm", "step_seconds", "samples_per_second"} <= steps[0].keys()
+    assert [line["epoch"] for line in steps] == [1] * 6 + [2] * 6
+    epochs = [line for line in lines if "val/loss" in line]
+    assert [(line["step"], line["epoch"]) for line in epochs] == [(6, 1), (12, 2)]
+    assert {"train/loss_epoch", "val/loss", "val/smape", "epoch_seconds"} <= epochs[0].keys()
+    assert lines[-1].keys() >= {"test/loss", "test/smape", "test/smape_median"}
+    assert lines[-1]["step"] == 12
+
+
+def test_the_epoch_s_loss_is_the_mean_over_its_samples(tmp_path: Path) -> None:
+    """Partial windows and odd batches count by their samples."""
+    run_training(tmp_path, name="run", epochs="1", batch_size="50", accumulate="4")
+
+    first, second, epoch, _ = lines_of(tmp_path / "run")
+    expected = (first["train/loss"] * 200 + second["train/loss"] * 65) / 265
+    assert epoch["train/loss_epoch"] == pytest.approx(expected)
+
+
+def test_accumulated_steps_have_the_gradient_of_the_whole_window(tmp_path: Path) -> None:
+    run_training(tmp_path, name="whole", epochs="1", batch_size="120", model__dropout="0")
+    run_training(tmp_path, name="parts", epochs="1", batch_size="40", accumulate="3", model__dropout="0")
+
+    whole, parts = lines_of(tmp_path / "whole"), lines_of(tmp_path / "parts")
+    for one, other in zip(whole, parts, strict=True):
+        for name in one.keys() & {"train/loss", "grad_norm", "val/loss", "test/loss"}:
+            assert one[name] == pytest.approx(other[name], rel=1e-4), name
+
+
+def test_everything_of_a_step_is_durable_before_its_checkpoint_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's lines up to the last fsync hold the evaluation of every step that was saved."""
+    synced: list[int] = []
+    original_sync, original_save = Run.sync, CheckpointManager.save_training_checkpoint
+    saved: list[int] = []
+
+    def sync(run: Run) -> None:
+        original_sync(run)
+        synced.append(lines_of(run.root)[-1]["step"] if "val/loss" in lines_of(run.root)[-1] else 0)
+
+    def save(manager: CheckpointManager, model: Any, optimizer: Any, epoch: int, step: int, *rest: Any) -> str:
+        assert synced[-1] == step
+        saved.append(step)
+        return original_save(manager, model, optimizer, epoch, step, *rest)
+
+    monkeypatch.setattr(Run, "sync", sync)
+    monkeypatch.setattr(CheckpointManager, "save_training_checkpoint", save)
+
+    run_training(tmp_path, name="run", epochs="2")
+
+    assert saved == [17, 34]
+
+
+def test_a_loss_that_is_no_number_stops_before_the_optimizer_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += outputs.requires_grad
+        return (outputs - targets).abs().mean() * (math.nan if calls == 20 else 1.0)
+
+    stepped: list[bool] = []
+    original = torch.optim.AdamW.step
+
+    def step(optimizer: torch.optim.AdamW, *rest: Any) -> Any:
+        stepped.append(all(bool(p.isfinite().all()) for group in optimizer.param_groups for p in group["params"]))
+        return original(optimizer, *rest)
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 20 \(epoch 2, batch 3 of 17\)"):
+        run_training(tmp_path, name="run")
+
+    assert len(stepped) == 19
+    assert all(stepped)
+    assert lines_of(tmp_path / "run")[-1]["train/loss"] == "NaN"
+    view = Store.open(tmp_path).run("run")
+    assert view.state == "failed"
+    assert view.status is not None
+    assert view.status.exit is not None
+    assert view.status.exit.code == 16
+    assert newest_state(tmp_path / "run")["global_step"] == 17
+    assert "the loss is nan at step 20" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_an_fp16_overflow_skips_the_step_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient scaler that starts too high is normal; the loss itself is finite."""
+    from ckptop.trainer.device import Device
+
+    monkeypatch.setattr(Device, "scaler", lambda _: torch.amp.GradScaler("cpu", init_scale=2.0**60))
+
+    assert run_training(tmp_path, "digits", name="run", epochs="1", precision="fp16", clip_norm="none") == 0
+    assert lines_of(tmp_path / "run")[0]["grad_norm"] in {"NaN", "Infinity"}
+    assert newest_state(tmp_path / "run")["scaler_state_dict"]["scale"] < 2.0**60
+
+
+def test_a_last_batch_of_one_sample_does_not_break_batch_norm(tmp_path: Path) -> None:
+    """1,078 training images in batches of 359 leave one over."""
+    assert run_training(tmp_path, "digits", name="run", epochs="1", batch_size="359") == 0
+
+    assert newest_state(tmp_path / "run")["global_step"] == 3
+
+
+def test_a_milestone_is_made_of_every_improvement_and_costs_no_bytes(tmp_path: Path) -> None:
+    run_training(tmp_path, name="run", epochs="4", keep_milestones="none", keep_training="9")
+
+    view = Store.open(tmp_path).run("run")
+    values = [line["val/smape"] for line in lines_of(tmp_path / "run") if "val/smape" in line]
+    improvements = [value for i, value in enumerate(values) if value < min([math.inf, *values[:i]])]
+    milestones = [info for info in view.checkpoints if info.tier == "milestone"]
+    assert [info.metric("val/smape") for info in milestones] == improvements
+    training = {info.step: info for info in view.checkpoints if info.tier == "training"}
+    assert all(info.inode == training[info.step].inode for info in milestones)
+
+
+def test_saves_come_every_so_many_steps_and_epochs(tmp_path: Path) -> None:
+    run_training(tmp_path, name="run", epochs="3", save_every_steps="10", save_every_epochs="2", keep_training="99")
+
+    view = Store.open(tmp_path).run("run")
+    steps = [(info.epoch, info.step) for info in view.checkpoints if info.tier == "training"]
+    assert steps == [(1, 10), (2, 20), (2, 30), (2, 34), (3, 40), (3, 50), (3, 51)]
+
+
+def test_a_viewer_may_ask_for_a_save(tmp_path: Path) -> None:
+    with ask("save", 5):
+        run_training(tmp_path, name="run", epochs="1")
+
+    view = Store.open(tmp_path).run("run")
+    assert 5 in {info.step for info in view.checkpoints}
+    answer = next(event for event in read_events(view.paths.events) if event.event == "control")
+    assert (answer.details["ok"], answer.details["message"]) == (True, "step 5 is saved")
+    assert not list(view.paths.control.iterdir())
+
+
+def test_a_viewer_may_ask_for_a_stop(tmp_path: Path) -> None:
+    with ask("stop", 20):
+        assert run_training(tmp_path, name="run") == 3
+
+    view = Store.open(tmp_path).run("run")
+    assert view.state == "stopped"
+    assert view.latest is not None
+    assert (view.latest.epoch, view.latest.step) == (2, 20)
+    assert "--resume auto goes on" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_what_this_trainer_cannot_do_is_refused_with_what_it_can(tmp_path: Path) -> None:
+    with ask("dance", 3):
+        assert run_training(tmp_path, name="run", epochs="1") == 0
+
+    answer = next(event for event in read_events(tmp_path / "run" / "events.jsonl") if event.event == "control")
+    assert answer.details["ok"] is False
+    assert "dance" in str(answer.details["message"])
+    assert "save and stop" in str(answer.details["message"])
+
+
+def test_a_stop_at_the_end_of_an_epoch_saves_it_with_its_metrics(tmp_path: Path) -> None:
+    """Even where the epoch was not due to be saved."""
+    with at_step(17, lambda run: run.request_stop("the test")):
+        assert run_training(tmp_path, name="run", save_every_epochs="3") == 3
+
+    latest = Store.open(tmp_path).run("run").latest
+    assert latest is not None
+    assert (latest.epoch, latest.step) == (1, 17)
+    assert latest.metric("val/smape") is not None
+
+
+def test_a_stop_within_the_last_step_is_a_finished_run(tmp_path: Path) -> None:
+    with at_step(17, lambda run: run.request_stop("the test")):
+        assert run_training(tmp_path, name="run", epochs="1") == 0
+
+
+def test_out_of_memory_is_a_failed_training_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(task: Digits, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Digits, "loss", loss)
+
+    with pytest.raises(TrainingFailed, match="halve batch_size and double accumulate"):
+        run_training(tmp_path, "digits", name="run")

@@ -1,0 +1,79 @@
+"""TensorBoard's own reader finds what we wrote."""
+
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainer_runs import at_step, logged, run_training
+
+from ckptop.trainer.tensorboard import EventWriter
+
+
+def read(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_all_values_of_every_step_are_there_after_closing(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path, 0)
+    for step in range(1, 2_001):
+        writer.log(step, {"train/loss": 1 / step, "lr": 0.5})
+    writer.close()
+
+    series = read(tmp_path)
+    assert series["lr"] == [(step, 0.5) for step in range(1, 2_001)]
+    assert series["train/loss"][-1] == (2_000, pytest.approx(1 / 2_000))
+
+
+def test_values_that_are_no_numbers_are_kept(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path, 0)
+    writer.log(1, {"a": math.nan, "b": math.inf})
+    writer.close()
+
+    series = read(tmp_path)
+    assert math.isnan(series["a"][0][1])
+    assert series["b"] == [(1, math.inf)]
+
+
+def test_a_resume_drops_what_was_abandoned(tmp_path: Path) -> None:
+    first = EventWriter(tmp_path, 0)
+    for step in range(1, 11):
+        first.log(step, {"loss": 1.0})
+    first.close()
+    second = EventWriter(tmp_path, 6)
+    for step in range(7, 10):
+        second.log(step, {"loss": 2.0})
+    second.close()
+
+    assert read(tmp_path)["loss"] == [(step, 1.0) for step in range(1, 7)] + [(step, 2.0) for step in range(7, 10)]
+
+
+def test_a_training_writes_the_same_as_its_log(tmp_path: Path) -> None:
+    with at_step(20, lambda run: run.request_stop("the test")):
+        run_training(tmp_path, name="run", tensorboard="true")
+    run_training(tmp_path, name="run", resume="auto")
+
+    series = read(tmp_path / "run" / "tensorboard")
+    values = logged(tmp_path / "run")
+    for name in ("train/loss", "lr", "grad_norm", "val/smape", "test/smape"):
+        expected = [(step, float(text)) for (step, key), text in sorted(values.items()) if key == name]
+        assert [step for step, _ in series[name]] == [step for step, _ in expected]
+        assert [value for _, value in series[name]] == pytest.approx([value for _, value in expected], rel=1e-6)
+
+
+def test_a_full_disk_ends_the_events_and_not_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = EventWriter(tmp_path, 0)
+
+    def refuse(record: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer._records, "write", refuse)
+    writer.log(1, {"loss": 1.0})
+    writer.close()
+
+    assert writer.problem == "TensorBoard's event file is incomplete: No space left on device"

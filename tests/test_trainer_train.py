@@ -1,0 +1,254 @@
+"""From what was asked for to a run: names, layers, resuming with changes, the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from trainer_runs import at_step, logged, newest_state, run_training
+
+from ckptop.store.errors import DataError, Held, UsageError
+from ckptop.store.events import last_event
+from ckptop.store.resume import RESUME_VARIABLE, ResumeRequest, encode_request
+from ckptop.store.run import Run
+from ckptop.store.store import Store
+from ckptop.trainer.options import TrainOptions
+from ckptop.trainer.task import TaskData
+from ckptop.trainer.tasks.diabetes import Diabetes
+from ckptop.trainer.tasks.tables import subset
+from ckptop.trainer.train import train
+
+
+def stop(run: Run) -> None:
+    run.request_stop("the test")
+
+
+def test_runs_without_a_name_are_numbered(tmp_path: Path) -> None:
+    for _ in range(3):
+        run_training(tmp_path, epochs="1")
+
+    assert Store.open(tmp_path).run_names() == ["diabetes", "diabetes-2", "diabetes-3"]
+
+
+def test_a_directory_with_only_a_log_is_no_run_yet(tmp_path: Path) -> None:
+    """A launcher redirects our output there before we make the run."""
+    (tmp_path / "diabetes").mkdir()
+    (tmp_path / "diabetes" / "train.log").write_text("started\n")
+
+    run_training(tmp_path, epochs="1")
+
+    assert Store.open(tmp_path).run_names() == ["diabetes"]
+    assert (tmp_path / "diabetes" / "train.log").read_text().startswith("started\nRun diabetes:")
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
+
+    with pytest.raises(UsageError, match="--resume auto"):
+        run_training(tmp_path, name="mine", epochs="1")
+
+
+def test_a_run_that_is_held_is_refused(tmp_path: Path) -> None:
+    with Run.create(tmp_path, name="mine", task="diabetes"), pytest.raises(Held):
+        run_training(tmp_path, name="mine", resume="auto")
+
+
+def test_a_wrong_key_makes_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean epochs"):
+        run_training(tmp_path, name="mine", epoch="1")
+
+    assert not (tmp_path / "mine").exists()
+
+
+def test_run_json_says_what_was_trained_and_how(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1", seed="4")
+
+    record = Store.open(tmp_path).run("mine").record
+    assert record is not None
+    assert (record.task, record.seed, record.config["epochs"], record.config["model"]) == (
+        "diabetes", 4, 1, {"hidden": [8], "dropout": 0.2},
+    )  # fmt: skip
+    assert record.metric is not None
+    assert (record.metric.name, record.metric.mode) == ("val/smape", "min")
+    assert record.data is not None
+    assert record.data.path == "sklearn:diabetes"
+    assert record.command is not None
+    assert record.command.argv == ["-c", ""]
+
+
+def test_the_result_is_that_of_the_best_checkpoint_on_the_test_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(tmp_path, name="mine")
+
+    view = Store.open(tmp_path).run("mine")
+    assert view.result.keys() >= {"val/smape", "test/smape", "test/loss", "val/smape_median", "test/smape_median"}
+    assert view.result["val/smape"] == view.best_value
+    assert view.best is not None
+    answer = capsys.readouterr().out.splitlines()[-1]
+    assert answer.startswith(f"Best val/smape {view.best_value:.4f} at epoch {view.best.epoch} · ")
+    assert answer.endswith(f" · test smape {view.result['test/smape']:.4f}")
+
+
+def test_a_complete_run_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_training(tmp_path, name="mine", epochs="2")
+    before = logged(tmp_path / "mine"), (tmp_path / "mine" / "run.json").read_bytes()
+    capsys.readouterr()
+
+    assert run_training(tmp_path, name="mine", resume="auto") == 0
+
+    assert capsys.readouterr().out == "mine is complete: 2 epochs done; --epochs 4 would train on\n"
+    assert before == (logged(tmp_path / "mine"), (tmp_path / "mine" / "run.json").read_bytes())
+
+
+def test_more_epochs_extend_a_complete_run_and_stretch_the_cosine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(tmp_path, name="short", epochs="2", warmup_steps="0")
+    run_training(tmp_path, name="long", epochs="4", warmup_steps="0")
+
+    assert run_training(tmp_path, name="short", resume="auto", epochs="4") == 0
+
+    assert "epochs was 2, now 4; the cosine schedule now ends at step 68" in capsys.readouterr().out
+    short, long = logged(tmp_path / "short"), logged(tmp_path / "long")
+    assert [short[step, "lr"] for step in range(35, 69)] == [long[step, "lr"] for step in range(35, 69)]
+    record = Store.open(tmp_path).run("short").record
+    assert record is not None
+    assert record.config["epochs"] == 4
+    assert record.attempts[-1].overrides == {"epochs": 4}
+
+
+def test_a_changed_rate_holds_from_the_first_resumed_step_and_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", scheduler="constant", warmup_steps="0")
+
+    run_training(tmp_path, name="mine", resume="auto", lr="0.25", weight_decay="0.5")
+
+    assert "lr was 0.001, now 0.25" in capsys.readouterr().out
+    assert logged(tmp_path / "mine")[21, "lr"] == "0.25"
+    group = newest_state(tmp_path / "mine")["optimizer_state_dict"]["param_groups"][0]
+    assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", "3"), ("optimizer", "sgd"), ("model__hidden", "[4]")])
+def test_what_the_saved_state_depends_on_cannot_change(tmp_path: Path, key: str, value: str) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+
+    with pytest.raises(UsageError, match=f"{key.replace('__', '.')} cannot change within run mine"):
+        run_training(tmp_path, name="mine", resume="auto", **{key: value})
+
+
+def test_a_batch_size_changes_at_an_epoch_s_end_only(tmp_path: Path) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", save_every_epochs="1")
+
+    with pytest.raises(UsageError, match="was saved within epoch 2"):
+        run_training(tmp_path, name="mine", resume="auto", batch_size="88")
+    assert run_training(tmp_path, name="mine", resume="epoch=1", batch_size="88") == 0
+
+    assert newest_state(tmp_path / "mine")["global_step"] == 17 + 3 + 3
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path: Path) -> None:
+    with at_step(40, stop):
+        run_training(tmp_path, name="mine")
+
+    with pytest.raises(UsageError, match="has done 2 epochs; --epochs 1 is behind it"):
+        run_training(tmp_path, name="mine", resume="auto", epochs="1")
+
+
+def test_a_run_of_another_task_is_not_resumed(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
+
+    with pytest.raises(UsageError, match="run mine trains diabetes, not digits"):
+        run_training(tmp_path, "digits", name="mine", resume="auto")
+
+
+def test_resume_auto_begins_a_run_that_is_not_there(tmp_path: Path) -> None:
+    options = [("epochs", "1"), ("model.hidden", "[4]")]
+
+    assert train(TrainOptions(task="diabetes", store=tmp_path, name="new", resume="auto", assignments=options)) == 0
+
+    assert Store.open(tmp_path).run("new").state == "finished"
+
+
+def test_a_viewer_s_request_wins_over_the_recorded_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is replayed as it was; only the request's changes count."""
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", lr="0.002")
+    request = ResumeRequest(store=str(tmp_path), run="mine", overrides={"epochs": "4"})
+    monkeypatch.setenv(RESUME_VARIABLE, encode_request(request))
+
+    code = train(TrainOptions(task="diabetes", store=Path("elsewhere"), assignments=[("lr", "0.5"), ("epochs", "1")]))
+
+    assert code == 0
+    view = Store.open(tmp_path).run("mine")
+    assert view.record is not None
+    assert (view.record.config["epochs"], view.record.config["lr"]) == (4, 0.002)
+    assert view.record.attempts[-1].overrides == {"epochs": 4}
+    assert not Path("elsewhere").exists()
+
+
+def test_json_is_one_object_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [("epochs", "1"), ("model.hidden", "[4]"), ("system_interval_seconds", "0")]
+
+    train(TrainOptions(task="diabetes", store=tmp_path, assignments=options, as_json=True))
+
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert (answer["run"], answer["state"], answer["exit_code"], answer["step"]) == ("diabetes", "finished", 0, 9)
+    assert answer["metrics"]["test/smape"] > 0
+    assert "Epoch 1/1" in captured.err
+
+
+def test_the_finished_event_holds_the_final_metrics(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
+
+    event = last_event(tmp_path / "mine" / "events.jsonl", ("finished",))
+    assert event is not None
+    assert "test/smape" in event.details["metrics"]
+
+
+def test_changed_data_and_an_empty_part_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+    original = Diabetes.load
+
+    def load(task: Diabetes, path: Path | None, seed: int) -> TaskData:
+        data = original(task, path, seed)
+        return TaskData(**(vars(data) | {"hash": "other"}))
+
+    monkeypatch.setattr(Diabetes, "load", load)
+    run_training(tmp_path, name="mine", resume="auto")
+    assert "the data in sklearn:diabetes has changed" in capsys.readouterr().out
+
+    def empty(task: Diabetes, path: Path | None, seed: int) -> TaskData:
+        data = original(task, path, seed)
+        nothing = subset(data.train.tensors, [])  # type: ignore[attr-defined, arg-type]  # a TensorDataset
+        return TaskData(**(vars(data) | {"validation": nothing}))
+
+    monkeypatch.setattr(Diabetes, "load", empty)
+    with pytest.raises(DataError, match="the validation part of the data is empty"):
+        run_training(tmp_path, name="other")
+
+
+def test_a_checkpoint_of_another_script_is_not_gone_on_from(tmp_path: Path) -> None:
+    import torch
+
+    from ckptop.store.errors import Damaged
+    from ckptop.trainer.tasks.diabetes import DiabetesOptions
+
+    model = Diabetes().build_model(DiabetesOptions(hidden=(8,)))
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    with Run.create(tmp_path, name="mine", task="diabetes", config={"model": {"hidden": [8]}}) as run:
+        run.checkpoints.save_training_checkpoint(model, optimizer, 1, 5, {})
+        run.log(5, {"train/loss": 1.0})
+
+    with pytest.raises(Damaged, match="does not say where `ckptop train` stood"):
+        run_training(tmp_path, name="mine", resume="auto")
