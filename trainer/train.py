@@ -159,12 +159,9 @@ def _introduce(console: Console, run: Run, settled: Settled, parts: Parts, loop:
         f"({config.precision}, {_count(torch.get_num_threads(), 'thread')}, seed {config.seed})"
     )
     last = _count(config.keep_training, "training checkpoint")
-    best = (
-        "all milestones"
-        if config.keep_milestones is None
-        else f"the best {_count(config.keep_milestones, 'milestone')}"
-    )
-    console.say(f"Keeping the last {last} and {best}, in {run.root}")
+    best = config.keep_milestones
+    milestones = "all milestones" if best is None else f"the best {_count(best, 'milestone')}"
+    console.say(f"Keeping the last {last} and {milestones}, in {run.root}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from ckptop.store.run import Run
@@ -55,11 +56,9 @@ def at_step(step: int, action: Callable[[Run], None]) -> Iterator[None]:
             done = True
             action(run)
 
-    Run.progress = progress  # type: ignore[method-assign]  # put back below
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "progress", progress)
         yield
-    finally:
-        Run.progress = original  # type: ignore[method-assign]  # put back
 
 
 def kill(run: Run) -> None:
