@@ -48,6 +48,8 @@ SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
 class CheckpointTable(CursorList[CheckpointRow]):
     """Pane 3."""
 
+    FOLLOWS_FIRST: ClassVar[bool] = True  # the newest checkpoint is what one looks at
+
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("d", "screen.delete", "checkpoints.delete", "Delete", "Move the marked ones, or this, to trash"),
         binding("r", "screen.resume", "checkpoints.resume", "Resume", "Resume the run from this one", show=True),
@@ -80,14 +82,19 @@ class CheckpointTable(CursorList[CheckpointRow]):
         run = detail.row.name if detail is not None else None
         if run != self._run:
             self._run, self._cursor_key, self._cursor, self._top = run, None, 0, 0
-            self.marked.clear()
+            self._keep_marks(set())
         model = detail.table if detail is not None else CheckpointTableModel()
         if model is self._model:
             self.repaint()  # ages
             return
         self._model = model
-        self.marked &= {row.key for row in model.rows}
+        self._keep_marks({row.key for row in model.rows})
         self._relist()
+
+    def _keep_marks(self, keys: set[str]) -> None:
+        if not self.marked <= keys:
+            self.marked &= keys
+            self.post_message(self.CursorMoved())
 
     def watch_query_text(self) -> None:
         """List what matches."""

@@ -31,6 +31,9 @@ class CursorList(Lines, Generic[T], can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = MOVEMENT
 
+    FOLLOWS_FIRST: ClassVar[bool] = False
+    """Whether a cursor nobody has moved yet stays on the first row while the keys are elsewhere."""
+
     class CursorMoved(Message):
         """The cursor stands on another item now."""
 
@@ -41,6 +44,7 @@ class CursorList(Lines, Generic[T], can_focus=True):
         self._cursor = 0
         self._cursor_key: Hashable = None
         self._top = 0
+        self._is_moved = False
 
     # What a subclass says.
 
@@ -95,6 +99,9 @@ class CursorList(Lines, Generic[T], can_focus=True):
         """Show these rows; the cursor stays on its item, or where the item was if it is gone."""
         self._items = items
         self._index_of = {self.key_of(item): index for index, item in enumerate(items)}
+        if self.FOLLOWS_FIRST and not self._is_moved and not self.has_focus:
+            self._settle(0)
+            return
         found = self._index_of.get(self._cursor_key)
         self._settle(self._cursor if found is None else found)
 
@@ -102,11 +109,15 @@ class CursorList(Lines, Generic[T], can_focus=True):
         """Put the cursor on the item of `key`; False where there is none."""
         found = self._index_of.get(key)
         if found is not None:
-            self._settle(found)
+            self._move(found)
         return found is not None
 
     def move_to(self, index: int) -> None:
         """Put the cursor on a row; past either end is the end."""
+        self._move(index)
+
+    def _move(self, index: int) -> None:
+        self._is_moved = True
         self._settle(index)
 
     def _settle(self, index: int) -> None:
@@ -148,38 +159,30 @@ class CursorList(Lines, Generic[T], can_focus=True):
 
     def action_move(self, rows: int) -> None:
         """Move the cursor by `rows`."""
-        self._settle(self._cursor + rows)
+        self._move(self._cursor + rows)
 
     def action_page(self, halves: int) -> None:
         """Move the cursor by half pages."""
-        self._settle(self._cursor + halves * max(1, self.page_rows // 2))
+        self._move(self._cursor + halves * max(1, self.page_rows // 2))
 
     def action_first(self) -> None:
         """Move to the first row."""
-        self._settle(0)
+        self._move(0)
 
     def action_last(self) -> None:
         """Move to the last row."""
-        self._settle(len(self._items) - 1)
+        self._move(len(self._items) - 1)
 
     def on_click(self, event: events.Click) -> None:
         """Move the cursor to the row clicked."""
         first_row = self.size.height - self.page_rows
         if event.y >= first_row and self._top + event.y - first_row < len(self._items):
-            self._settle(self._top + event.y - first_row)
+            self._move(self._top + event.y - first_row)
 
     def on_mouse_scroll_down(self) -> None:
         """Move on."""
-        self._settle(self._cursor + WHEEL_ROWS)
+        self._move(self._cursor + WHEEL_ROWS)
 
     def on_mouse_scroll_up(self) -> None:
         """Move back."""
-        self._settle(self._cursor - WHEEL_ROWS)
-
-    def on_focus(self) -> None:
-        """Draw the heavy rule."""
-        self.repaint()
-
-    def on_blur(self) -> None:
-        """Draw the faint rule."""
-        self.repaint()
+        self._move(self._cursor - WHEEL_ROWS)
