@@ -146,8 +146,13 @@ def read_checkpoints(paths: CheckpointPaths, attempts: Sequence[Attempt] = ()) -
     Until a going-back is complete, abandoned files may still stand beside live ones; lineage decides.
     """
     found = [info for tier in _RUN_TIERS for info in scan_tier(paths.tier(tier), tier)]
-    live = [info for info in found if in_lineage(info.attempt, info.step, attempts)]
+    live = [info for info in found if is_live(info, attempts)]
     return tuple(sorted(live, key=lambda info: info.order))
+
+
+def is_live(info: CheckpointInfo, attempts: Iterable[Attempt]) -> bool:
+    """Whether a checkpoint belongs to the run's present line; one whose manifest is unreadable is shown, and kept."""
+    return info.manifest is None or in_lineage(info.attempt, info.step, attempts)
 
 
 def in_lineage(attempt: int, step: int, attempts: Iterable[Attempt]) -> bool:

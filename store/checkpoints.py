@@ -21,7 +21,7 @@ from ckptop.store import tensors
 from ckptop.store.checkpoint_info import (
     CheckpointInfo,
     best_of,
-    in_lineage,
+    is_live,
     latest_of,
     metric_mode,
     scan_tier,
@@ -32,13 +32,13 @@ from ckptop.store.environment import git_commit
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import read_json
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.hashing import xxh3_128_of
-from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path
+from ckptop.store.hashing import sha256_of, xxh3_128_of
+from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path, release_config_path
 from ckptop.store.links import point
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking, Tier, stored_metrics
 from ckptop.store.names import Version, file_safe_metric, milestone_name, training_name
-from ckptop.store.promote import release_state
+from ckptop.store.promote import ReleaseConfig, release_state
 from ckptop.store.records import Attempt, Metric, Mode
 from ckptop.store.retention import Plan, Policy, Protection
 from ckptop.store.staging import remove_stale, removed_on_error, staged_name
@@ -81,6 +81,7 @@ class CheckpointManager:
         store_root: Where `production/` and `metadata/` stand; `checkpoint_dir` if not said.
         run: The run saved for.
         on_event: Told what was done: `saved`, `milestone` or `pruned`, the step, and details.
+        before_save: Called before anything is saved.
         fs: The seam under every change to the disk.
 
     Raises:
@@ -101,6 +102,7 @@ class CheckpointManager:
         store_root: str | Path | None = None,
         run: RunLink | None = None,
         on_event: OnEvent | None = None,
+        before_save: Callable[[], object] = lambda: None,
         fs: FileSystem = LOCAL,
     ) -> None:
         self.checkpoint_dir = Path(checkpoint_dir)
@@ -113,7 +115,7 @@ class CheckpointManager:
         self._paths = CheckpointPaths(self.checkpoint_dir)
         self._store = StorePaths(Path(store_root) if store_root is not None else self.checkpoint_dir)
         self._run, self._fs = run or RunLink(), fs
-        self._on_event = on_event or _ignore
+        self._on_event, self._before_save = on_event or _ignore, before_save
         wanted = (self.training_dir, self.milestone_dir, self.production_dir, self.metadata_dir)
         for directory in (*wanted, self._paths.staging):
             fs.mkdir(directory)
@@ -179,9 +181,10 @@ class CheckpointManager:
             The path of the committed file.
 
         Raises:
-            OSError: The disk refused. Nothing was committed; what was committed before is whole.
+            OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
             UsageError: The state holds more than tensors and plain data, or `extra` repeats a key.
         """
+        self._before_save()
         state = tensors.build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
@@ -189,11 +192,12 @@ class CheckpointManager:
         )  # fmt: skip
         began = time.monotonic()
         final = self._write_and_commit(state, "training", lambda copy: training_name(epoch, step, copy))
-        point(self._fs, self._paths.staging, self.training_dir / "latest.pt", final.name)
+        if (latest := self.get_latest_checkpoint()) is not None:
+            point(self._fs, self._paths.staging, self.training_dir / "latest.pt", latest.name)
         seconds = round(time.monotonic() - began, 6)
         details = {"checkpoint": f"training/{final.name}", "size_bytes": final.stat().st_size, "seconds": seconds}
         self._on_event("saved", step, details)
-        self._retain(step)
+        self._retain(step, just_saved=f"training/{final.name}")
         return str(final)
 
     def save_milestone_checkpoint(
@@ -236,8 +240,9 @@ class CheckpointManager:
             The path of the committed milestone, or None.
 
         Raises:
-            OSError: The disk refused. Nothing was committed; what was committed before is whole.
+            OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
         """
+        self._before_save()
         ranking = Ranking(name=metric_name, mode=mode or metric_mode(metric_name))
         value = float(metric_value)
         if not self._improves(ranking, value):
@@ -262,7 +267,7 @@ class CheckpointManager:
         point(self._fs, self._paths.staging, link, final.name)
         details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
         self._on_event("milestone", step or 0, details)
-        self._retain(step or 0)
+        self._retain(step or 0, just_saved=f"milestone/{final.name}")
         return str(final)
 
     def save_production_checkpoint(
@@ -350,7 +355,7 @@ class CheckpointManager:
 
     # Keeping
 
-    def _retain(self, step: int) -> None:
+    def _retain(self, step: int, just_saved: str) -> None:
         policies = []
         if self.max_training_checkpoints > 0:
             policies.append(Policy(keep_last=self.max_training_checkpoints))
@@ -360,13 +365,14 @@ class CheckpointManager:
             policies += [Policy(keep_best=self.max_milestones, metric=name, mode=mode, tiers=("milestone",))
                          for name, mode in made_for.items()]  # fmt: skip
         if policies:
-            done = apply_retention(self._paths, policies, self._protection(), self._run.attempts, self._fs)
+            protection = self._protection(just_saved)
+            done = apply_retention(self._paths, policies, protection, self._run.attempts, self._fs)
             if done.deleted:
                 names = [item.info.key for item in done.deleted]
                 self._on_event("pruned", step, {"checkpoints": names, "freed_bytes": done.deleted_bytes})
 
-    def _protection(self) -> Protection:
-        return Protection(metric=self._run.metric, started_from=self._run.started_from)
+    def _protection(self, just_saved: str | None = None) -> Protection:
+        return Protection(metric=self._run.metric, started_from=self._run.started_from, just_saved=just_saved)
 
     def cleanup_old_checkpoints(self, tier: Tier = "training", keep: int = 3) -> Plan:
         """Delete all but the newest `keep` of a tier for good; protected ones stay. Returns what was done."""
@@ -393,6 +399,16 @@ class CheckpointManager:
         """
         return load_checkpoint(path, model, optimizer, scheduler, scaler, device)
 
+    def resume_training(
+        self,
+        path: str | Path,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+    ) -> dict[str, Any]:
+        """As the function `resume_training`."""
+        return resume_training(path, model, optimizer, scheduler)
+
     def list_checkpoints(self, tier: Tier | None = None) -> dict[Tier, list[CheckpointInfo]]:
         """Committed checkpoints by tier, oldest first; links are not counted."""
         directories: dict[Tier, Path] = {
@@ -406,7 +422,7 @@ class CheckpointManager:
     def _live(self, tier: Tier) -> list[CheckpointInfo]:
         directory = self.production_dir if tier == "production" else self._paths.tier(tier)
         found = scan_tier(directory, tier)
-        return [info for info in found if in_lineage(info.attempt, info.step, self._run.attempts)]
+        return [info for info in found if is_live(info, self._run.attempts)]
 
     def has_step(self, epoch: int, step: int) -> bool:
         """Whether this attempt committed a training checkpoint of that step."""
@@ -426,7 +442,7 @@ def _is_ranked_by(info: CheckpointInfo, metric: str) -> bool:
 
 
 def verify_before_load(path: Path) -> Manifest | None:
-    """Check a checkpoint's bytes against its manifest; None where it has no manifest.
+    """Check a checkpoint's bytes against its manifest, or a release's against its sha256; None without a manifest.
 
     Raises:
         NotFound: There is no such file.
@@ -435,11 +451,18 @@ def verify_before_load(path: Path) -> Manifest | None:
     if not path.is_file():
         raise NotFound(f"{path} does not exist")
     if not manifest_path(path).exists():
+        if release_config_path(path).exists():
+            _verify_release(path)
         return None  # a stranger's file: torch.load's own checks are all there is
     manifest = read_json(manifest_path(path), Manifest)
     if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
         raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
     return manifest
+
+
+def _verify_release(path: Path) -> None:
+    if sha256_of(path) != read_json(release_config_path(path), ReleaseConfig).sha256:
+        raise Damaged(f"{path}: bytes differ from its sha256; it was not loaded. Release the version again as another")
 
 
 def load_checkpoint(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
+from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.records import LIVE_PHASES, Attempt, RunRecord, Status
 from ckptop.store.retention import Plan, Policy, Protection, plan
@@ -41,6 +42,8 @@ def apply_retention(
     """
     with FileLock(paths.lock):
         decided = plan(read_checkpoints(paths, attempts), policies, protection)
+        if decided.deleted:
+            refresh_links(fs, paths, [item.info for item in decided.kept])  # no link ever points at what is gone
         for item in decided.deleted:
             remove(item.info, fs)
     return decided

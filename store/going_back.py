@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ckptop.store.attempts import attempt_lines
-from ckptop.store.checkpoint_info import in_lineage, read_checkpoints, scan_tier
+from ckptop.store.checkpoint_info import is_live, read_checkpoints, scan_tier
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import RunPaths
@@ -50,7 +50,7 @@ def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL
     with FileLock(checkpoints.lock):
         for tier in TIERS[:2]:
             for info in scan_tier(checkpoints.tier(tier), tier):
-                if in_lineage(info.attempt, info.step, record.attempts):
+                if is_live(info, record.attempts):
                     continue
                 later = next(
                     item for item in record.attempts if item.attempt > info.attempt and info.step > item.from_step

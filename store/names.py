@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,9 +13,13 @@ RESERVED_RUN_NAMES = frozenset({"production", "metadata", "sweeps"})
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TRAINING = re.compile(r"checkpoint_epoch_(\d{4,})_step_(\d{8,})(?:_(\d+))?\.pt")
-_MILESTONE = re.compile(r"best_([A-Za-z0-9._-]+?)_(-?(?:\d+\.\d{4}|inf)|nan)_epoch_(\d{4,})(?:_(\d+))?\.pt")
+_MILESTONE = re.compile(r"best_([A-Za-z0-9._-]+?)_(-?(?:\d+\.\d{4}(?:e\+\d+)?|inf)|nan)_epoch_(\d{4,})(?:_(\d+))?\.pt")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
+
+_LONGEST_METRIC = 80
+_LONGEST_PLAIN_VALUE = 1e15
+"""A file name holds 255 bytes, and the staged one says whose it is as well."""
 
 
 def check_run_name(name: str) -> str:
@@ -46,7 +51,8 @@ def training_name(epoch: int, step: int, copy: int = 1) -> str:
 
 def milestone_name(metric: str, value: float, epoch: int, copy: int = 1) -> str:
     """File name of a milestone: `best_accuracy_0.8500_epoch_0007.pt`."""
-    return f"best_{file_safe_metric(metric)}_{value:.4f}_epoch_{epoch:04d}{_suffix(copy)}.pt"
+    number = f"{value:.4e}" if _LONGEST_PLAIN_VALUE <= abs(value) < math.inf else f"{value:.4f}"
+    return f"best_{file_safe_metric(metric)}_{number}_epoch_{epoch:04d}{_suffix(copy)}.pt"
 
 
 def production_name(model: str, version: Version) -> str:
@@ -55,8 +61,9 @@ def production_name(model: str, version: Version) -> str:
 
 
 def file_safe_metric(metric: str) -> str:
-    """`val/accuracy` becomes `accuracy`; other characters become `_`."""
-    return _NOT_IN_FILE_NAMES.sub("_", metric.removeprefix("val/")).strip("_.") or "metric"
+    """`val/accuracy` becomes `accuracy`; other characters become `_`, and what is very long is cut."""
+    safe = _NOT_IN_FILE_NAMES.sub("_", metric.removeprefix("val/")).strip("_.")
+    return safe[:_LONGEST_METRIC].rstrip("_.") or "metric"
 
 
 def _suffix(copy: int) -> str:

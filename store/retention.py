@@ -55,6 +55,8 @@ class Protection:
     """The run's metric; the best by it is protected."""
     started_from: frozenset[str] = frozenset()
     """Keys (`training/<name>`) a live attempt started from."""
+    just_saved: str | None = None
+    """Key of the save that retention follows: a training begun anew in an old directory counts from epoch 1 again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def _protected(
     for info in checkpoints:
         if info.pinned:
             yield info.key, "pinned"
+        if info.key == protection.just_saved:
+            yield info.key, "just saved"
         if info.key in protection.started_from:
             yield info.key, "this attempt began here"
         if info.manifest is None:

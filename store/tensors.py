@@ -14,6 +14,7 @@ import socket
 import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -240,10 +241,14 @@ def check_same_shapes(saved: Mapping[str, Any], wanted: Mapping[str, Any], path:
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:
     """The model inside `torch.compile` and DistributedDataParallel, whose names carry no prefix."""
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
-        inner = inner.module
-    return inner if isinstance(inner, torch.nn.Module) else model
+    while True:
+        if isinstance(model, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
+            inner = model.module
+        else:
+            inner = getattr(model, "_orig_mod", None)
+        if not isinstance(inner, torch.nn.Module):
+            return model
+        model = inner
 
 
 def environment(model: torch.nn.Module | None = None) -> dict[str, Any]:
@@ -261,15 +266,21 @@ def environment(model: torch.nn.Module | None = None) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """`value` with everything that is not JSON made into it: configurations hold paths and NumPy scalars."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):  # of subclasses, such as NumPy's and enumerations, the value: torch would pickle them
+        return int(value) if -(2**63) <= value < 2**64 else str(int(value))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return "".join(value).encode(errors="replace").decode()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return plain(os.fspath(value))
     item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "size", 1) == 1:
-        return plain(item())
+    with suppress(TypeError, ValueError, RuntimeError):  # arrays and tensors of several values
+        return plain(item()) if callable(item) else str(value)
     return str(value)
