@@ -55,7 +55,7 @@ def demo(ctx: click.Context, store_path: Path) -> None:
 
     With no terminal it prints their progress until both are done.
     """
-    require_torch()
+    require_torch("training")
     store = Store.open(store_path, missing_ok=True)
     launched = _start(store)
     if is_terminal() and sys.stdin.isatty():

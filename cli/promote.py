@@ -58,7 +58,7 @@ def promote(
         raise UsageError("say --version or --bump, not both")
     if metric:
         raise UsageError("--metric goes with --to milestone")
-    require_torch()
+    require_torch("a release")
     paths = StorePaths(view.root if view.record is None else view.root.parent)
     name = model or (view.record.task if view.record is not None else info.manifest.model_name if info.manifest else "")
     version = Version.parse(version_text) if version_text else read_registry(paths).next_version(name, bump or "minor")
@@ -75,10 +75,10 @@ def _answer(as_json: bool, facts: dict[str, Any], line: str) -> None:
         click.echo(line)
 
 
-def require_torch() -> None:
+def require_torch(what: str) -> None:
     """Raise MissingExtra, exit 17, where torch is not installed; it is not imported."""
     if importlib.util.find_spec("torch") is None:
-        raise MissingExtra("a release is made with torch, which is not installed here: pip install 'ckptop[train]'")
+        raise MissingExtra(f"{what} needs torch, which is not installed here: pip install 'ckptop[train]'")
 
 
 def _read_card(path: Path | None) -> dict[str, Any]:
