@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, metric_mode
 from ckptop.store.errors import NotFound, UsageError
+from ckptop.store.names import is_run_name
 from ckptop.store.store import Store
 from ckptop.store.views import RunView, read_run, read_standalone
 
@@ -22,9 +23,9 @@ def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
         NotFound: There is no such run or checkpoint.
         UsageError: The words mean several checkpoints, which are listed, or nothing.
     """
-    if "/" in text or (text.endswith(".pt") and ":" not in text):
+    name, colon, selector = text.partition(":")
+    if Path(text).is_file() or not (is_run_name(name) and (colon or not name.endswith(".pt"))):
         return _by_path(Path(text))
-    name, _, selector = text.partition(":")
     view = store.run(name)
     return view, select(view, selector or "latest")
 
@@ -46,9 +47,8 @@ def select(view: RunView, selector: str) -> CheckpointInfo:
             raise UsageError(f"{view.name} names no metric; say {view.name}:best=METRIC")
         return _or_missing(view.best, view, f"a checkpoint that recorded {view.metric.name}")
     if word == "best":
-        return _or_missing(
-            best_of(view.checkpoints, value, metric_mode(value)), view, f"a checkpoint that recorded {value}"
-        )
+        mode = view.metric.mode if view.metric and view.metric.name == value else metric_mode(value)
+        return _or_missing(best_of(view.checkpoints, value, mode), view, f"a checkpoint that recorded {value}")
     if word in ("epoch", "step") and value.isdigit():
         return _by_number(view, word, int(value))
     named = [info for info in view.checkpoints if selector in (info.name, info.key)]
@@ -92,6 +92,6 @@ def _run_around(file: Path) -> RunView | None:
     """The run, or the stand-alone set, that a file in one of its tiers belongs to."""
     if len(file.parents) > 2 and (file.parents[2] / "run.json").exists():
         return read_run(file.parents[2])
-    if Store(file.parents[1]).is_standalone:
+    if len(file.parents) > 1 and Store(file.parents[1]).is_standalone:
         return read_standalone(file.parents[1])
     return None

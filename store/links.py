@@ -6,7 +6,6 @@ They are conveniences made from the manifests, so after any change to a set they
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,15 +16,12 @@ from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
 from ckptop.store.files import write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths
-from ckptop.store.names import file_safe_metric
+from ckptop.store.names import file_safe_metric, is_link_name
 from ckptop.store.records import Mode
 from ckptop.store.staging import removed_on_error, staged_name
 
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
 """How file systems without links answer."""
-
-_OURS = re.compile(r"latest\.pt|best_.+\.pt")
-"""A link of another name is a person's."""
 
 
 def point(fs: FileSystem, staging: Path, link: Path, target_name: str) -> None:
@@ -59,7 +55,7 @@ def refresh_links(fs: FileSystem, paths: CheckpointPaths, checkpoints: Iterable[
     for directory in (paths.training, paths.milestone):
         with suppress(FileNotFoundError):
             for path in list(directory.iterdir()):
-                if path.is_symlink() and path not in wanted and _OURS.fullmatch(path.name):
+                if path.is_symlink() and path not in wanted and is_link_name(path.name):
                     fs.unlink(path)
     for link, target_name in wanted.items():
         if not link.is_symlink() or str(link.readlink()) != target_name:

@@ -66,6 +66,11 @@ def file_safe_metric(metric: str) -> str:
     return safe[:_LONGEST_METRIC].rstrip("_.") or "metric"
 
 
+def is_link_name(name: str) -> bool:
+    """Whether a link of ours has this name: `latest.pt`, `best_accuracy.pt`; any other is a person's."""
+    return name == "latest.pt" or (name.startswith("best_") and parse_checkpoint_name(name) is None)
+
+
 def _suffix(copy: int) -> str:
     return "" if copy == 1 else f"_{copy}"
 

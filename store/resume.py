@@ -102,9 +102,13 @@ def choose_start(view: RunView, selector: str) -> Start:
     raise Damaged(f"no checkpoint of {view.name} verifies: {'; '.join(notes)}")
 
 
-def _newest_training_first(info: CheckpointInfo) -> tuple[int, int, int, float]:
-    """By step; of one step the training checkpoint, which is the one a policy looks after."""
-    return (-info.epoch, -info.step, info.tier != "training", -info.time)
+def _newest_training_first(info: CheckpointInfo) -> tuple[bool, int, int, bool, float]:
+    """By step; of one step the training checkpoint, which is the one a policy looks after.
+
+    Last of all a milestone whose step was never said: going on from step 0 would abandon the whole run.
+    """
+    is_step_unknown = info.tier == "milestone" and info.step == 0
+    return (is_step_unknown, -info.epoch, -info.step, info.tier != "training", -info.time)
 
 
 def _start(info: CheckpointInfo, notes: tuple[str, ...]) -> Start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,4 +91,8 @@ class Store:
 
     def runs(self) -> list[RunView]:
         """All runs, by name."""
-        return [self.run(name) for name in self.run_names()]
+        found = []
+        for name in self.run_names():
+            with suppress(NotFound):  # deleted since it was listed
+                found.append(self.run(name))
+        return found

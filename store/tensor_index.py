@@ -12,7 +12,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from ckptop.store.manifest import TensorEntry, TensorIndex
 
 MAX_PICKLE_BYTES = 512 * 1024 * 1024
 """The structure alone, no tensor data; a larger one is refused rather than loaded."""
+
+MAX_SHARED_VALUES = 1_000_000
+"""Lists that hold one another twice unfold to a billion values in a hundred bytes."""
 
 _ITEM_BYTES = {
     "float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16, "float32": 4, "int32": 4,
@@ -132,7 +135,7 @@ def index_tensors(path: Path) -> TensorIndex:
                 raise Damaged(f"{path} is not a checkpoint written by torch.save")
             tree = _Reader(io.BytesIO(archive.read(pickled))).load()
             offsets = _record_offsets(file, archive, pickled.filename.removesuffix("data.pkl") + "data/")
-        entries = [_entry(name, tensor, offsets) for name, tensor in _walk(tree, "")]
+        entries = [_entry(name, tensor, offsets) for name, tensor in _walk(tree, "", _Walked())]
         return TensorIndex(file=path.name, tensors=entries)
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, struct.error, RecursionError, MemoryError,
             NotImplementedError, zipfile.LargeZipFile) as error:  # fmt: skip
@@ -158,15 +161,32 @@ def _record_offsets(file: Any, archive: zipfile.ZipFile, prefix: str) -> dict[st
     return offsets
 
 
-def _walk(node: object, path: str) -> Iterator[tuple[str, _Tensor]]:
+class _Walked:
+    """The containers walked so far; one that is met again counts against a limit."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._again = 0
+
+    def enter(self, node: Sized) -> None:
+        if id(node) in self._ids:
+            self._again += len(node) + 1
+            if self._again > MAX_SHARED_VALUES:
+                raise ValueError(f"more than {MAX_SHARED_VALUES:,} values are held twice")
+        self._ids.add(id(node))
+
+
+def _walk(node: object, path: str, walked: _Walked) -> Iterator[tuple[str, _Tensor]]:
+    if isinstance(node, dict | list | tuple):
+        walked.enter(node)
     if isinstance(node, _Tensor):
         yield path, node
     elif isinstance(node, dict):
         for key, value in node.items():
-            yield from _walk(value, f"{path}.{key}" if path else str(key))
+            yield from _walk(value, f"{path}.{key}" if path else str(key), walked)
     elif isinstance(node, list | tuple) and not isinstance(node, _Storage | _Name):
         for position, value in enumerate(node):
-            yield from _walk(value, f"{path}.{position}" if path else str(position))
+            yield from _walk(value, f"{path}.{position}" if path else str(position), walked)
 
 
 def _entry(name: str, tensor: _Tensor, offsets: dict[str, int | None]) -> TensorEntry:

@@ -19,7 +19,7 @@ from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import CheckpointPaths
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Tier
-from ckptop.store.moving import move, remove_manifests
+from ckptop.store.moving import move
 
 _ENTRY = re.compile(r"(\d+)-(training|milestone)-(.+)")
 _TIERS: dict[str, Tier] = {"training": "training", "milestone": "milestone"}
@@ -90,17 +90,26 @@ def restore(paths: CheckpointPaths, entries: Sequence[TrashEntry], fs: FileSyste
     return restored
 
 
+def count_trash(paths: CheckpointPaths) -> int:
+    """How many checkpoints are in the trash, without reading their manifests."""
+    return sum(1 for directory in _entry_directories(paths) for _ in directory.glob("[!.]*.pt"))
+
+
 def list_trash(paths: CheckpointPaths) -> list[TrashEntry]:
     """What is in the trash, newest deletion first."""
     found = []
-    with suppress(FileNotFoundError, NotADirectoryError):
-        for directory in paths.trash.iterdir():
-            match = _ENTRY.fullmatch(directory.name)
-            if match is None or directory.is_symlink():
-                continue
-            infos = scan_tier(directory, _TIERS[match[2]])
-            found += [TrashEntry(directory, int(match[1]) / 1e9, info) for info in infos]
+    for directory in _entry_directories(paths):
+        deleted_ns, tier, _ = directory.name.split("-", 2)
+        infos = scan_tier(directory, _TIERS[tier])
+        found += [TrashEntry(directory, int(deleted_ns) / 1e9, info) for info in infos]
     return sorted(found, key=lambda entry: entry.deleted, reverse=True)
+
+
+def _entry_directories(paths: CheckpointPaths) -> list[Path]:
+    try:
+        return [path for path in paths.trash.iterdir() if _ENTRY.fullmatch(path.name) and not path.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, fs: FileSystem = LOCAL) -> int:
@@ -116,7 +125,17 @@ def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, f
                 fs.unlink(entry.info.path)
                 if facts.st_nlink == 1:
                     freed[entry.info.inode] = facts.st_size
-            remove_manifests(fs, entry.info.path)
-            with suppress(OSError):
-                fs.rmdir(entry.directory)
+            _remove_directory(entry.directory, fs)
+        for directory in _entry_directories(paths):  # of a deletion or purge that was cut off
+            if not any(directory.glob("*.pt")):
+                _remove_directory(directory, fs)
     return sum(freed.values())
+
+
+def _remove_directory(directory: Path, fs: FileSystem) -> None:
+    """Remove what is left of an entry whose `.pt` is gone; what a person put there stays."""
+    for path in directory.glob("*.json"):
+        with suppress(FileNotFoundError):
+            fs.unlink(path)
+    with suppress(OSError):
+        fs.rmdir(directory)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.hashing import xxh3_128_of
+from ckptop.store.names import is_link_name
 from ckptop.store.views import RunView
 
 Progress = Callable[[int], None]
@@ -99,5 +100,5 @@ def _leftovers(directory: Path) -> Iterable[Finding]:
         stem = name.removesuffix(".json").removesuffix(".tensors")
         if entry.is_symlink() and not (directory / name).exists():
             yield Finding(name, f"{name} links to nothing", "the next save makes it again", severe=False)
-        elif name.endswith(".json") and f"{stem}.pt" not in names and stem != "latest":
+        elif name.endswith(".json") and f"{stem}.pt" not in names and not is_link_name(f"{stem}.pt"):
             yield Finding(name, f"{name} has no checkpoint: a cut-off save or deletion", "remove it", severe=False)

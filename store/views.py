@@ -19,6 +19,7 @@ from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.manifest import to_number
 from ckptop.store.records import Metric, RunRecord, Status
 from ckptop.store.state import State, derive_state
+from ckptop.store.trash import count_trash
 
 T = TypeVar("T")
 
@@ -161,6 +162,6 @@ def _result(paths: RunPaths) -> Mapping[str, float]:
 
 def _trash_count(paths: CheckpointPaths) -> int:
     try:
-        return sum(1 for entry in paths.trash.iterdir() if not entry.name.startswith("."))
+        return count_trash(paths)
     except OSError:
         return 0

@@ -1,0 +1,107 @@
+"""From what a person types to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import HASTY, find, make_run, manager_of, tiny_model
+
+from ckptop.store.errors import NotFound, UsageError
+from ckptop.store.find import find_checkpoint
+from ckptop.store.layout import RunPaths
+from ckptop.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    root = tmp_path_factory.mktemp("find")
+    make_run(root)
+    return Store.open(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mine", "training/5"),
+        ("mine:latest", "training/5"),
+        ("mine:best", "training/3"),
+        ("mine:best=val/loss", "milestone/3"),
+        ("mine:epoch=4", "training/4"),
+        ("mine:step=200", "training/2"),
+        ("mine:checkpoint_epoch_0002_step_00000200.pt", "training/2"),
+        ("mine:milestone/best_accuracy_0.6000_epoch_0002.pt", "milestone/2"),
+    ],
+)
+def test_a_checkpoint_is_found_by_what_a_person_types(store: Store, text: str, wanted: str) -> None:
+    view, info = find_checkpoint(store, text)
+
+    assert view.name == "mine"
+    assert f"{info.tier}/{info.epoch}" == wanted
+
+
+def test_a_checkpoint_is_found_by_its_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = find(store.root / "mine", "training", 2)
+    monkeypatch.chdir(wanted.path.parent)
+
+    for text in (str(wanted.path), wanted.name, f"../training/{wanted.name}"):
+        assert find_checkpoint(store, text)[1].inode == wanted.inode
+
+
+def test_a_link_names_what_it_points_at(store: Store) -> None:
+    _, info = find_checkpoint(store, str(store.root / "mine/checkpoints/training/latest.pt"))
+
+    assert info.epoch == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("nobody:latest", NotFound, "no run 'nobody'.*there: mine"),
+        ("mine:epoch=77", NotFound, "epoch 77"),
+        ("mine:best=f1", NotFound, "recorded f1"),
+        ("mine:nonsense", NotFound, "say latest, best"),
+        ("mine:epoch=x", NotFound, "say latest, best"),
+        ("no/such/file.pt", NotFound, "does not exist"),
+        ("/etc/hostname", NotFound, "not a live checkpoint"),
+        ("../mine", NotFound, "does not exist"),
+    ],
+)
+def test_what_is_not_there_is_said(store: Store, text: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        find_checkpoint(store, text)
+
+
+def test_an_ambiguous_epoch_lists_the_candidates(tmp_path: Path) -> None:
+    manager = manager_of(tmp_path / "mine", HASTY)
+    (tmp_path / "mine" / "run.json").write_text('{"id":"1","name":"mine","task":"t","created":1}')
+    for step in (10, 20):
+        manager.save_training_checkpoint(tiny_model(), None, 1, step, {})
+
+    with pytest.raises(UsageError, match=r"epoch_0001_step_00000010.*step_00000020"):
+        find_checkpoint(Store.open(tmp_path), "mine:epoch=1")
+
+
+def test_the_runs_own_mode_counts_for_its_metric(tmp_path: Path) -> None:
+    """A metric whose name tells nothing, minimised by run.json."""
+    manager = manager_of(tmp_path / "mine", HASTY)
+    RunPaths(tmp_path / "mine").record.write_text(
+        '{"id":"1","name":"mine","task":"t","created":1,"metric":{"name":"val/cost","mode":"min"}}'
+    )
+    for epoch, cost in ((1, 5.0), (2, 3.0), (3, 4.0)):
+        manager.save_training_checkpoint(tiny_model(), None, epoch, epoch, {"val/cost": cost})
+
+    assert find_checkpoint(Store.open(tmp_path), "mine:best=val/cost")[1].epoch == 2
+
+
+def test_a_stand_alone_managers_directory_is_a_store_of_one_run(tmp_path: Path) -> None:
+    from ckptop.store.checkpoints import CheckpointManager
+
+    manager = CheckpointManager(tmp_path / "mine", fs=HASTY)
+    path = manager.save_training_checkpoint(torch.nn.Linear(1, 1), None, 1, 1, {})
+    store = Store.open(tmp_path / "mine")
+
+    assert store.run_names() == ["mine"]
+    assert find_checkpoint(store, "mine:latest")[1].path == Path(path)
+    assert find_checkpoint(store, path)[0].name == "mine"
