@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -25,7 +24,11 @@ ABSENT: float = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
 """Stands for "not on this line" in columns of floats: a NaN whose payload no arithmetic makes."""
 
 _MAX_STEP = 2**62
-_BARE = re.compile(rb"(?<=[:\s])(NaN|-?Infinity)(?=\s*[,}])")
+_BARE = tuple(
+    (colon + value, colon + b'"' + value + b'"')
+    for value in (b"NaN", b"Infinity", b"-Infinity")
+    for colon in (b": ", b":")
+)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -59,8 +62,10 @@ class LineSchema:
             return self._decode(lines)
         except _UNREADABLE:
             pass
-        # Python's json writes a bare NaN, which is no JSON.
-        quoted = _BARE.sub(rb'"\1"', lines) if b"NaN" in lines or b"Infinity" in lines else lines
+        # Python's json writes a bare NaN, which is no JSON. Where that was none, quoting it leaves no JSON either.
+        quoted = lines
+        for bare, in_quotes in _BARE:
+            quoted = quoted.replace(bare, in_quotes)
         if quoted == lines:
             return None
         try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ckptop.store import columns, metric_log
 from ckptop.store.attempts import AttemptLine, attempt_lines, last_attempt_line
+from ckptop.store.metric_lines import LineSchema, to_column
 from ckptop.store.metric_log import MetricLog
 from ckptop.store.metric_writer import MetricWriter
 
@@ -205,6 +206,15 @@ def test_the_bare_nan_of_foreign_writers_is_a_number(path: Path, dense: bool) ->
     assert np.array_equal(log.series("loss").value, written, equal_nan=True)
     assert set(values(log, "up")) == {math.inf}
     assert log.bad_lines == 0
+
+
+def test_a_bare_nan_does_not_make_reading_slow() -> None:
+    """Lines that hold it are decoded at once, not one by one."""
+    found = LineSchema(("loss",)).decode(b'{"step": 1, "loss": NaN}\n{"step": 2, "loss":-Infinity}\n')
+
+    assert found is not None
+    assert to_column(lambda line: line.metric0, found).tolist()[1] == -math.inf
+    assert LineSchema(("loss",)).decode(b'{"step": 1, "loss": NaNs}\n') is None
 
 
 def test_foreign_values_are_taken_where_they_are_numbers(path: Path) -> None:
