@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from ckptop.store.control import MAX_REQUEST_BYTES, Pending, answer, pending, send_request, wait_for_answer
 from ckptop.store.errors import DiskError
 from ckptop.store.events import append_event, read_events

@@ -238,6 +238,27 @@ def test_a_run_that_is_missed_twice_is_looked_at_often(
     assert feed.problem.startswith("changes in 1 of the runs cannot be watched and are looked for every 1 s")
 
 
+def test_a_change_that_was_found_by_looking_is_told_twice(
+    root: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another within the same tick of the file system's clock, at the same size, could not be found."""
+    paths = make_run(root, "one")
+    feed = StoreFeed(root, heard, mode="poll")
+    monkeypatch.setattr(feed._stopping, "is_set", lambda: True)  # looks are made by hand
+    feed.start()
+    feed._thread.join()
+    told = []
+    feed._look()
+    append(paths.metrics)
+
+    for _ in range(3):
+        heard.clear()
+        feed._look()
+        told.append("one" in heard.names)
+
+    assert told == [True, True, False]
+
+
 def test_a_used_up_limit_falls_back_to_looking(
     root: Path, heard: Heard, start: Callable[..., StoreFeed], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from ckptop.host.process import current_process
 from ckptop.store.errors import DiskError, Held
 from ckptop.store.layout import RunPaths

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ckptop.store.errors import DiskError, Held
-from ckptop.store.locks import FileLock
+from ckptop.store.locks import FileLock, try_lock
 
 HOLD = """
 import sys
@@ -155,18 +156,25 @@ def test_a_child_forked_while_another_thread_holds_the_lock_does_not_hang(tmp_pa
     assert could_lock(path) == 0
 
 
-def test_a_lock_file_replaced_while_waiting_is_opened_anew(tmp_path: Path) -> None:
+def test_a_lock_file_replaced_while_waiting_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Holding the lock of a deleted file would exclude nobody."""
     path = tmp_path / ".lock"
     holder = hold_elsewhere(path)
-    path.unlink()
-    path.touch()
+
+    def replace_after_first(descriptor: int, path: Path) -> bool:
+        monkeypatch.setattr("ckptop.store.locks.try_lock", try_lock)
+        is_locked = try_lock(descriptor, path)
+        path.unlink()
+        path.touch()
+        let_go(holder)
+        return is_locked
+
+    monkeypatch.setattr("ckptop.store.locks.try_lock", replace_after_first)
 
     with FileLock(path, timeout_seconds=20):
-        let_go(holder)
-        held_by_us = in_child(lambda: could_lock(path))
+        taken_by_child = in_child(lambda: could_lock(path))
 
-    assert held_by_us == 1
+    assert taken_by_child == 1
 
 
 def test_a_missing_directory_is_a_disk_error(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from ckptop.store.errors import DiskError, UsageError
 from ckptop.store.fs import FileSystem
 from ckptop.store.metric_writer import MetricWriter

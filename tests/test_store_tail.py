@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from ckptop.store.tail import LineTail
 
 
