@@ -61,11 +61,11 @@ class Actions:
         from ckptop.tui.screens.confirm import Confirm
 
         size = format_bytes(bytes_of([row.info for row in rows]))
-        best = any(row.mark == "best" for row in rows)
+        named = [word for mark, word in (("latest", "newest"), ("best", "best")) if any(r.mark == mark for r in rows)]
         confirmed = await self._screen.app.push_screen_wait(
             Confirm(
                 f"Move {counted(len(rows), 'checkpoint')} ({size}) to trash?",
-                note="The best one is among them." if best else "",
+                note=_warning(named, len(rows)),
                 no=f"No, keep {'all' if len(rows) > 1 else 'it'}",
                 yes=f"Move {len(rows):,} to trash",
                 undoable=True,
@@ -254,6 +254,14 @@ def counted(count: int, noun: str) -> str:
 def short_problem(problem: str, row: CheckpointRow) -> str:
     """A problem without the file name that the row tells already."""
     return problem.removeprefix(f"{row.info.name}: ").removeprefix(f"{row.info.name} ")
+
+
+def _warning(named: Sequence[str], count: int) -> str:
+    """What a person should know before these go."""
+    if not named:
+        return ""
+    which = " and the ".join(named)
+    return f"The {which} {'are' if len(named) > 1 else 'is'} among them." if count > 1 else f"It is the {which}."
 
 
 def _only_in(view: RunView, entries: Sequence[TrashEntry]) -> set[tuple[int, int]]:

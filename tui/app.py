@@ -14,17 +14,21 @@ from typing import ClassVar
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
 
+from rich.console import RenderableType
 from rich.segment import Segment
+from textual._compositor import ChopsUpdate
 from textual.app import App
 from textual.binding import BindingType
 from textual.color import Color
 from textual.filter import LineFilter
+from textual.screen import Screen
 
 from ckptop.tui.keys import binding
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.style import CSS
 from ckptop.tui.theme import CKPTOP_DARK, THEMES
+from ckptop.tui.tight_update import TightUpdate
 
 THEME_VARIABLE = "CKPTOP_THEME"
 """Name of a Textual theme to use instead of our dark one."""
@@ -65,9 +69,13 @@ class CkptopApp(App[None]):
         wanted = os.environ.get(THEME_VARIABLE, "")
         self.theme = wanted if wanted in self.available_themes else CKPTOP_DARK.name
 
-    def on_mount(self) -> None:
-        """Show the main screen."""
-        self.push_screen(MainScreen(self._reader))
+    def get_default_screen(self) -> Screen[None]:
+        """The main screen; pushing it on top of an empty one would paint twice."""
+        return MainScreen(self._reader)
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        # Textual's own name: the only place where every partial repaint passes.
+        super()._display(screen, TightUpdate(renderable) if isinstance(renderable, ChopsUpdate) else renderable)
 
     def get_line_filters(self) -> list[LineFilter]:
         """Textual's own filters, and the wall."""

@@ -26,9 +26,11 @@ SMALLEST = Size(60, 14)
 
 LEFT_WIDTH, WIDE_LEFT_WIDTH = 46, 50
 WIDE = Size(160, 48)
-HARDWARE_ROWS, CHECKPOINT_ROWS = 11, 14
-LEAST_FACT_ROWS = 8
-MOST_FACT_ROWS = 10
+LEAST_HARDWARE_ROWS, HARDWARE_ROWS = 7, 11
+"""Without a GPU, and with one."""
+CHECKPOINT_ROWS = 14
+FACT_ROWS = 8
+"""Facts, not counting their rule and the blank line below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,7 @@ class Wants:
     """The pane shown alone."""
     runs: int = 1
     """Rows of the run list."""
-    facts: int = 8
-    """Rows of the facts."""
-    hardware: int = HARDWARE_ROWS
+    hardware: int = LEAST_HARDWARE_ROWS
     """Rows that show all hardware, its rule included."""
 
 
@@ -79,9 +79,7 @@ def _two_columns(body: Region, wants: Wants) -> dict[str, Region]:
     wide = body.width >= WIDE.width and body.height >= WIDE.height
     left = WIDE_LEFT_WIDTH if wide else LEFT_WIDTH
     hardware = min(HARDWARE_ROWS if not wide else 2 * HARDWARE_ROWS, wants.hardware)
-    free = body.height - hardware - (wants.runs + 2)
-    facts = min(wants.facts, MOST_FACT_ROWS) + 1 if free >= LEAST_FACT_ROWS + 1 else 0
-    facts = facts + 1 if facts and free > facts else facts  # a blank line before the hardware's rule
+    facts = FACT_ROWS + 2 if body.height - hardware - (wants.runs + 2) >= FACT_ROWS + 2 else 0
     runs = body.height - hardware - facts
     table = max(CHECKPOINT_ROWS, body.height // 3)
     right = body.width - left - 1
@@ -125,13 +123,14 @@ def arrange_charts(size: Size, available: int, *, alone: bool) -> list[ChartCell
     columns = min(fitting, -(-most // rows))  # four charts are two by two, not three and one
     if size.height < LEAST_PAIR_HEIGHT:
         rows = columns = 1
+    across = size.width - (columns - 1)  # a blank column between two charts
     cells = []
     for row in range(rows):
         top, bottom = size.height * row // rows, size.height * (row + 1) // rows
         for column in range(columns):
-            left, right = size.width * column // columns, size.width * (column + 1) // columns
-            width = right - left - (1 if column < columns - 1 else 0)
-            cells.append(ChartCell(Region(left, top, width, 1), Region(left, top + 1, width, bottom - top - 1)))
+            left, right = across * column // columns, across * (column + 1) // columns
+            rule = Region(left + column, top, right - left, 1)
+            cells.append(ChartCell(rule, Region(rule.x, top + 1, rule.width, bottom - top - 1)))
     return cells[: max(1, most)]
 
 

@@ -24,6 +24,7 @@ ModalScreen { align: center middle; background: $background 70%; }
 HelpScreen { background: $background; }
 #keys { width: 100%; height: 100%; }
 
+ToastRack { overflow-y: hidden; }
 Toast {
     width: auto; max-width: 90%; padding: 0 2; margin: 0 0 1 0;
     background: $panel; color: $foreground; border: none;

@@ -83,6 +83,8 @@ class RunPlan:
     """Step at which attempt 2 took over; 0 is a single attempt."""
     age_seconds: float = 400.0
     """Since the run was created."""
+    last_step_age_seconds: float | None = None
+    """None is not told, so that no clock makes a stall of it."""
     error: str | None = None
     extra_metrics: Sequence[str] = field(default_factory=tuple)
     log: bool = True
@@ -183,7 +185,7 @@ def _status(plan: RunPlan, now: float) -> Status:
         total_epochs=plan.total_epochs,
         total_steps=plan.total_epochs * plan.steps_per_epoch,
         heartbeat=now,
-        last_step_time=now - (0.0 if plan.alive and not ended else 120.0),
+        last_step_time=None if plan.last_step_age_seconds is None else now - plan.last_step_age_seconds,
         step_seconds=0.045,
         process=live_process() if plan.alive and not ended else dead_process(),
         exit=Exit(code=0 if plan.phase == "finished" else 3, error=plan.error) if ended else None,

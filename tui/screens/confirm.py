@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual.binding import BindingType
+from textual.widget import Widget
+
 from ckptop.tui.keys import binding
 from ckptop.tui.screens.dialog import Dialog
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.form import Text
-from textual.binding import BindingType
-from textual.widget import Widget
 
 
 class Confirm(Dialog[bool]):

@@ -11,13 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from ckptop.host.terminal import clean
-from ckptop.host.units import cell_width, shorten_right
-from ckptop.tui.keys import binding
-from ckptop.tui.text import Line, Span
-from ckptop.tui.widgets.form import Buttons, Field, Text
-from ckptop.tui.widgets.lines import Lines
-from ckptop.tui.widgets.pane_rule import rule_line
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -25,6 +18,14 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input
+
+from ckptop.host.terminal import clean
+from ckptop.host.units import cell_width, shorten_right
+from ckptop.tui.keys import binding
+from ckptop.tui.text import Line, Span
+from ckptop.tui.widgets.form import Buttons, Field, Text
+from ckptop.tui.widgets.lines import Lines
+from ckptop.tui.widgets.pane_rule import rule_line
 
 T = TypeVar("T")
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ckptop.tui.keys import binding, key_name
-from ckptop.tui.text import Line, Span, pad, width_of
-from ckptop.tui.widgets.cursor_list import CursorList
-from ckptop.tui.widgets.lines import Lines
-from ckptop.tui.widgets.pane_rule import rule_line
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.geometry import Size
 from textual.screen import ModalScreen
+
+from ckptop.tui.keys import binding, key_name
+from ckptop.tui.text import Line, Span, pad, width_of
+from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.lines import Lines
+from ckptop.tui.widgets.pane_rule import rule_line
 
 KEY_WIDTH = 12
 COLUMN_WIDTH = 54

@@ -19,7 +19,18 @@ from textual.worker import get_current_worker
 
 from ckptop.tui.actions import Actions
 from ckptop.tui.keys import binding
-from ckptop.tui.layout import CHECKPOINTS, FACTS, HARDWARE, PANES, PLOTS, RUNS, RegionLayout, Wants, arrange
+from ckptop.tui.layout import (
+    CHECKPOINTS,
+    FACTS,
+    HARDWARE,
+    LEAST_HARDWARE_ROWS,
+    PANES,
+    PLOTS,
+    RUNS,
+    RegionLayout,
+    Wants,
+    arrange,
+)
 from ckptop.tui.messages import ReadFailed, SnapshotRead
 from ckptop.tui.model import Snapshot
 from ckptop.tui.reader import StoreReader
@@ -151,12 +162,10 @@ class MainScreen(Screen[None]):
     @property
     def wants(self) -> Wants:
         """What the layout depends on."""
-        detail = self.snapshot.detail if self.snapshot is not None else None
         return Wants(
             full=self.full,
             runs=len(self.snapshot.runs) if self.snapshot is not None else 1,
-            facts=len(detail.facts) if detail is not None else 8,
-            hardware=self.query_one(HardwarePane).needed_rows,
+            hardware=max(LEAST_HARDWARE_ROWS, self.query_one(HardwarePane).needed_rows),
         )
 
     def _relayout(self) -> None:

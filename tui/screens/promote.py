@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from textual.widget import Widget
+from textual.widgets import Input
+
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_count, format_value
 from ckptop.store.checkpoint_info import CheckpointInfo
@@ -16,8 +19,6 @@ from ckptop.store.views import RunView
 from ckptop.tui.screens.dialog import Dialog, shown_command
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.form import Buttons, Choice, Field, Row, Text
-from textual.widget import Widget
-from textual.widgets import Input
 
 PARTS = ("patch", "minor", "major")
 DEFAULT_PART = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textual.widget import Widget
+
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes, format_count, shorten_right
 from ckptop.store.actions import plan_prune
@@ -16,7 +18,6 @@ from ckptop.tui.screens.dialog import Dialog, shown_command
 from ckptop.tui.text import Line, Span, pad_left
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.form import Buttons, Field, Row, Text
-from textual.widget import Widget
 
 DEFAULT_KEEP_LAST = 3
 

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from textual.widget import Widget
+
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_count, shorten_right
 from ckptop.store.checkpoint_info import CheckpointInfo
@@ -14,7 +16,6 @@ from ckptop.store.views import RunView
 from ckptop.tui.screens.dialog import SHEET_WIDTH, Dialog, shown_command
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.form import Choice, Field, Row, Text
-from textual.widget import Widget
 
 START = "the start"
 

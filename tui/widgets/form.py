@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ckptop.host.units import cell_width
-from ckptop.tui.keys import binding
-from ckptop.tui.text import Line, Span
-from ckptop.tui.widgets.lines import Lines
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.message import Message
 from textual.widgets import Input
+
+from ckptop.host.units import cell_width
+from ckptop.tui.keys import binding
+from ckptop.tui.text import Line, Span
+from ckptop.tui.widgets.lines import Lines
 
 CHOSEN, OTHER = "(•)", "( )"
 BUTTON_GAP = 2
@@ -126,14 +127,6 @@ class Choice(Lines, can_focus=True):
         """Go to the next field."""
         self.screen.focus_next()
 
-    def on_focus(self) -> None:
-        """Show that the keys are here."""
-        self.repaint()
-
-    def on_blur(self) -> None:
-        """Show that they are not."""
-        self.repaint()
-
 
 class Buttons(Lines, can_focus=True):
     """A row of buttons; the marked one wears `▸[ ]◂`."""
@@ -181,11 +174,3 @@ class Buttons(Lines, can_focus=True):
     def action_press(self) -> None:
         """Press the marked button."""
         self.post_message(self.Pressed(self.marked))
-
-    def on_focus(self) -> None:
-        """Show that the keys are here."""
-        self.repaint()
-
-    def on_blur(self) -> None:
-        """Show that they are not."""
-        self.repaint()

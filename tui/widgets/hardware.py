@@ -44,14 +44,6 @@ class HardwarePane(Lines, can_focus=True):
         """Show the new sample."""
         self.repaint()
 
-    def on_focus(self) -> None:
-        """Draw the heavy rule."""
-        self.repaint()
-
-    def on_blur(self) -> None:
-        """Draw the faint rule."""
-        self.repaint()
-
     @property
     def needed_rows(self) -> int:
         """Rows that show everything."""
@@ -77,27 +69,26 @@ class HardwarePane(Lines, can_focus=True):
 
 def one_line(hardware: Hardware, width: int) -> tuple[Span, ...]:
     """The first GPU, processor and memory; whole pairs go where room is short."""
-    gap = Span("   ")
-    groups: list[Sequence[Span]] = []
+    groups: list[tuple[str, Sequence[Span]]] = []
     if hardware.gpus:
         gpu = hardware.gpus[0]
-        label = Span(f" GPU {gpu.index} ", "muted")
-        memory = _memory_share(gpu)
-        meter = [*bar(memory, 8), Span(" ")] if memory is not None else []
-        groups.append([label, *meter, Span(_gpu_memory(gpu, tight=True) + "  " + _gpu_figures(gpu, power=False))])
+        share = _memory_share(gpu)
+        meter = bar(share, 8) if share is not None else ()
+        groups.append(("", [Span(f" GPU {gpu.index} ", "muted"), *meter, Span(" " + _gpu_memory(gpu, tight=True))]))
+        groups.append(("  ", [Span(_gpu_figures(gpu, power=False))]))
         if len(hardware.gpus) > 1:
-            groups.append([Span(f"+{len(hardware.gpus) - 1} more", "muted")])
+            groups.append(("  ", [Span(f"+{len(hardware.gpus) - 1} more", "muted")]))
     else:
-        groups.append([Span(f" {hardware.gpu_problem or 'no NVIDIA GPU'}", "muted")])
+        groups.append(("", [Span(f" {hardware.gpu_problem or 'no NVIDIA GPU'}", "muted")]))
     host = hardware.host
-    groups.append([Span("CPU ", "muted"), Span(f"{host.cpu_percent:.0f} %")])
+    groups.append(("   ", [Span("CPU ", "muted"), Span(f"{host.cpu_percent:.0f} %")]))
     memory_text = format_bytes_pair(host.memory_used_bytes, host.memory_total_bytes).replace(" / ", "/")
-    groups.append([Span("RAM ", "muted"), Span(memory_text)])
+    groups.append(("   ", [Span("RAM ", "muted"), Span(memory_text)]))
     spans: list[Span] = []
-    for group in groups:
-        if width_of(spans) + 3 + width_of(group) > width:
+    for gap, group in groups:
+        if width_of(spans) + len(gap) + width_of(group) > width:
             break
-        spans += [gap, *group] if spans else group
+        spans += [Span(gap), *group]
     return tuple(spans)
 
 

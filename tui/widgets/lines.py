@@ -63,6 +63,11 @@ class Lines(Widget):
             self._strips = [to_strip(line, self.size.width, key[1], self.GROUND) for line in self._lines]
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
 
+    def watch_has_focus(self, _has_focus: bool) -> None:
+        """Redraw what tells where the keys go."""
+        super().watch_has_focus(_has_focus)
+        self.repaint()
+
     @property
     def lines(self) -> list[Line]:
         """The lines as painted last."""

@@ -148,12 +148,9 @@ class Plots(Widget, can_focus=True):
         del event
         self.redraw()
 
-    def on_focus(self) -> None:
-        """Draw the heavy rule."""
-        self.redraw()
-
-    def on_blur(self) -> None:
-        """Draw the faint rule."""
+    def watch_has_focus(self, _has_focus: bool) -> None:
+        """Draw the heavy rule, or the faint one."""
+        super().watch_has_focus(_has_focus)
         self.redraw()
 
     def redraw(self) -> None:
