@@ -3,7 +3,7 @@
     with Run.create("runs", name="mine", task="mine", config={"lr": 0.1}) as run:
         run.log(1, {"train/loss": 0.5})
 
-An attempt begins with `begin`, or with the first line logged: until then nothing of an earlier
+An attempt begins with `begin`, or with the first line logged or checkpoint saved: until then nothing of an earlier
 attempt is abandoned, so a resume that fails while it builds the model changes nothing.
 """
 
@@ -15,6 +15,7 @@ import secrets
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ import msgspec
 from ckptop.host.process import current_process
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
-from ckptop.store.errors import Damaged, DiskError, NotFound, UsageError
+from ckptop.store.errors import Damaged, DiskError, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event
 from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
 from ckptop.store.heartbeat import Heartbeat
@@ -74,7 +75,7 @@ class Run:
         self._begun = self._ended = False
         self._stop_reason: str | None = None
         self._created = time.time()
-        self._arrived: list[ControlRequest] = []
+        self._arrived: deque[ControlRequest] = deque()
         self._seen_requests: set[str] = set()
         self._overrides: dict[str, Any] = {}
         self._checkpoints: Any = None
@@ -148,12 +149,15 @@ class Run:
             raise DiskError(error.errno, f"{paths.root} cannot be made: {error.strerror}") from None
         lease = Lease.acquire(paths, steal=steal, say=say)
         try:
+            _require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
             new = _new_record(name, task, config, seed, metric, data, command, parent)
             record, start = _take_up(paths, new, resume)
             keep = _Keep(max_training_checkpoints, max_milestones)
             run = cls(paths, record, lease, start, keep)
-        except BaseException:
+        except BaseException as error:
             lease.release()
+            if isinstance(error, OSError) and not isinstance(error, StoreError):
+                raise DiskError(error.errno, f"{paths.root} cannot be written: {error.strerror}") from None
             raise
         run._overrides = dict(overrides or (request.overrides if request is not None else {}))
         run._heartbeat.update(total_epochs=total_epochs, total_steps=total_steps)
@@ -190,6 +194,7 @@ class Run:
                 store_root=self.paths.root.parent,
                 run=self._link(),
                 on_event=self._event_of_manager,
+                before_save=self._before_save,
             )
         manager: CheckpointManager = self._checkpoints
         return manager
@@ -287,10 +292,7 @@ class Run:
 
     def requests(self) -> list[ControlRequest]:
         """Control requests that came since the last call; costs nothing when there are none."""
-        if not self._arrived:
-            return []
-        arrived, self._arrived = self._arrived, []
-        return arrived
+        return [self._arrived.popleft() for _ in range(len(self._arrived))]
 
     def answer(self, request: ControlRequest, ok: bool, message: str) -> None:
         """Answer a request: a `control` event, then the request's file is removed."""
@@ -397,6 +399,11 @@ class Run:
             name=self.name, id=self.record.id, attempt=self.attempt, attempts=tuple(self.record.attempts),
             metric=self.record.metric, started_from=started_from,
         )  # fmt: skip
+
+    def _before_save(self) -> None:
+        """A save begins the attempt as a logged line does, and what was logged is durable before it commits."""
+        self.begin()
+        self.sync()
 
     def _event_of_manager(self, event: str, step: int, details: dict[str, Any]) -> None:
         self.event(event, step=step, **details)
