@@ -12,9 +12,11 @@ RESERVED_RUN_NAMES = frozenset({"production", "metadata", "sweeps"})
 """Directories of the store itself."""
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TRAINING = re.compile(r"checkpoint_epoch_(\d{4,})_step_(\d{8,})(?:_(\d+))?\.pt")
-_MILESTONE = re.compile(r"best_([A-Za-z0-9._-]+?)_(-?(?:\d+\.\d{4}(?:e\+\d+)?|inf)|nan)_epoch_(\d{4,})(?:_(\d+))?\.pt")
-_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_TRAINING = re.compile(r"checkpoint_epoch_(\d{4,})_step_(\d{8,})(?:_(\d+))?\.pt", re.ASCII)
+_MILESTONE = re.compile(
+    r"best_([A-Za-z0-9._-]+?)_(-?(?:\d+\.\d{4}(?:e\+\d+)?|inf)|nan)_epoch_(\d{4,})(?:_(\d+))?\.pt", re.ASCII
+)
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 _LONGEST_METRIC = 80

@@ -1,0 +1,261 @@
+"""Retention: what a policy keeps and deletes, with reasons, and what no policy may ever delete."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
+from ckptop.store.errors import UsageError
+from ckptop.store.manifest import Manifest, Pin, Tier, to_stored
+from ckptop.store.names import milestone_name, training_name
+from ckptop.store.records import Actor, Metric
+from ckptop.store.retention import Plan, Policy, Protection, plan
+
+ACCURACY = Metric(name="val/accuracy", mode="max")
+PIN = Pin(time=1.0, actor=Actor(user="ada", host="box1", pid=1))
+
+
+def checkpoint(
+    epoch: int, accuracy: float | None = None, *, tier: Tier = "training", inode: int | None = None,
+    pinned: bool = False, forks: tuple[str, ...] = (), readable: bool = True, step: int | None = None,
+    size_bytes: int = 100,
+) -> CheckpointInfo:  # fmt: skip
+    step = epoch * 10 if step is None else step
+    name = training_name(epoch, step) if tier == "training" else milestone_name("val/accuracy", accuracy or 0, epoch)
+    manifest = Manifest(
+        id=name, file=name, tier=tier, run="mine", run_id="1", model_name="m", attempt=1, epoch=epoch,
+        global_step=step, time=float(epoch), size_bytes=size_bytes, xxh3_128="",
+        metrics={} if accuracy is None else {"val/accuracy": to_stored(accuracy)},
+        pinned=PIN if pinned else None, forks=list(forks),
+    )  # fmt: skip
+    identity = (1, epoch if inode is None else inode)
+    path = Path("/run") / tier / name
+    return CheckpointInfo(path, tier, manifest if readable else None, None, identity, size_bytes, float(epoch))
+
+
+def kept(decided: Plan) -> list[int]:
+    return sorted(item.info.epoch for item in decided.kept)
+
+
+def reason_of(decided: Plan, epoch: int) -> tuple[str, ...] | str:
+    for item in decided.kept:
+        if item.info.epoch == epoch:
+            return item.reasons
+    return next(item.reason for item in decided.deleted if item.info.epoch == epoch)
+
+
+def test_the_newest_are_kept_by_number_not_by_name() -> None:
+    decided = plan([checkpoint(epoch) for epoch in (9_998, 10_000, 9_999, 10_001)], [Policy(keep_last=2)], Protection())
+
+    assert kept(decided) == [10_000, 10_001]
+    assert reason_of(decided, 10_001) == ("latest", "in the last 2")
+    assert reason_of(decided, 9_999) == "past the last 2"
+
+
+def test_the_last_of_every_kth_epoch_stands_for_it() -> None:
+    found = [checkpoint(epoch, step=epoch * 10 + part) for epoch in range(1, 9) for part in (1, 2)]
+
+    decided = plan(found, [Policy(keep_every_epochs=4)], Protection())
+
+    assert [(item.info.epoch, item.info.step) for item in decided.kept] == [(8, 82), (4, 42)]
+
+
+def test_every_kth_step_is_kept() -> None:
+    found = [checkpoint(1, step=step) for step in (0, 50, 100, 150, 200, 201)]
+
+    decided = plan(found, [Policy(keep_every_steps=100)], Protection())
+
+    assert [item.info.step for item in decided.kept] == [201, 200, 100]
+
+
+def test_the_best_are_kept_ties_to_the_earlier_and_nan_never() -> None:
+    values = {1: 0.9, 2: 0.5, 3: 0.9, 4: math.nan, 5: 0.8, 6: 0.1}
+
+    decided = plan(
+        [checkpoint(e, v) for e, v in values.items()], [Policy(keep_best=2, metric="val/accuracy")], Protection()
+    )
+
+    assert kept(decided) == [1, 3, 6]
+    assert reason_of(decided, 1) == ("best val/accuracy",)
+    assert reason_of(decided, 3) == ("in the best 2 by val/accuracy",)
+    assert reason_of(decided, 4) == "val/accuracy NaN is not in the best 2"
+
+
+def test_what_did_not_record_the_metric_is_kept_when_it_ranks() -> None:
+    decided = plan(
+        [checkpoint(1), checkpoint(2, 0.9), checkpoint(3, 0.1), checkpoint(4, 0.2)],
+        [Policy(keep_best=1, metric="val/accuracy")], Protection(),
+    )  # fmt: skip
+
+    assert kept(decided) == [1, 2, 4]
+    assert reason_of(decided, 1) == ("val/accuracy is not recorded",)
+
+
+def test_rules_are_joined_by_or() -> None:
+    decided = plan(
+        [checkpoint(epoch, 1 / epoch) for epoch in range(1, 8)],
+        [Policy(keep_last=1, keep_every_epochs=3, keep_best=1, metric="val/accuracy")], Protection(),
+    )  # fmt: skip
+
+    assert kept(decided) == [1, 3, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("special", "protection", "reason"),
+    [
+        ({"pinned": True}, Protection(), "pinned"),
+        ({"forks": ("child",)}, Protection(), "child began here"),
+        ({"readable": False}, Protection(), "its manifest is unreadable"),
+        ({"accuracy": 0.99}, Protection(metric=ACCURACY), "best val/accuracy"),
+        ({}, Protection(started_from=frozenset({"training/" + training_name(2, 20)})), "this attempt began here"),
+        ({}, Protection(just_saved="training/" + training_name(2, 20)), "just saved"),
+    ],
+    ids=["pinned", "forked", "unreadable", "best", "started-from", "just-saved"],
+)  # fmt: skip
+def test_what_is_protected_stays_and_says_why(special: dict[str, Any], protection: Protection, reason: str) -> None:
+    found = [checkpoint(1, 0.1), checkpoint(2, **{"accuracy": 0.2} | special), checkpoint(3, 0.3), checkpoint(4, 0.4)]
+
+    decided = plan(found, [Policy(keep_last=0)], protection)
+
+    assert kept(decided) == [2, 4]
+    assert reason in reason_of(decided, 2)
+
+
+def test_milestones_stay_unless_their_tier_is_named() -> None:
+    found = [checkpoint(1, 0.1, tier="milestone"), checkpoint(1, 0.1, inode=50), checkpoint(2, 0.2)]
+
+    unnamed = plan(found, [Policy(keep_last=1)], Protection())
+    named = plan(found, [Policy(keep_last=0, tiers=("training", "milestone"))], Protection())
+
+    assert [item.info.tier for item in unnamed.deleted] == ["training"]
+    assert unnamed.kept[1].reasons == ("milestones are kept",)
+    assert {item.info.tier for item in named.deleted} == {"training", "milestone"}
+
+
+def test_bytes_count_each_inode_once_and_what_is_held_frees_nothing() -> None:
+    held = checkpoint(1, 0.5, inode=1)
+    holder = checkpoint(1, 0.5, tier="milestone", inode=1)
+    twin_a, twin_b = checkpoint(2, 0.4, inode=2, size_bytes=70), checkpoint(3, 0.3, inode=2, size_bytes=70)
+
+    decided = plan([held, holder, twin_a, twin_b, checkpoint(9)], [Policy(keep_last=1)], Protection())
+
+    assert decided.deleted_bytes == 70
+    assert decided.kept_bytes == 200
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"keep_last": -1}, {"keep_every_epochs": 0}, {"keep_every_steps": 0}, {"keep_best": 3}],
+    ids=["no-rule", "negative", "every-0-epochs", "every-0-steps", "best-without-metric"],
+)
+def test_a_policy_without_meaning_is_refused(rules: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Policy(**rules)  # type: ignore[arg-type]  # numbers only
+
+
+# Properties, over any set of checkpoints and any policies
+
+VALUES = st.one_of(st.none(), st.floats(allow_nan=True, width=16))
+
+
+@st.composite
+def any_set(draw: st.DrawFn) -> list[CheckpointInfo]:
+    found = {}
+    for epoch in draw(st.lists(st.integers(1, 30), max_size=12)):
+        info = checkpoint(
+            epoch, draw(VALUES), tier=draw(st.sampled_from(["training", "milestone"])),
+            inode=draw(st.integers(1, 8)), pinned=draw(st.booleans()) and draw(st.booleans()),
+            forks=draw(st.sampled_from([(), (), ("child",)])), readable=draw(st.integers(0, 5)) > 0,
+        )  # fmt: skip
+        found[info.key] = info
+    return list(found.values())
+
+
+POLICIES = st.lists(
+    st.builds(
+        Policy,
+        keep_last=st.integers(0, 5),
+        keep_every_epochs=st.one_of(st.none(), st.integers(1, 5)),
+        keep_every_steps=st.one_of(st.none(), st.integers(1, 100)),
+        keep_best=st.one_of(st.none(), st.integers(0, 4)),
+        metric=st.just("val/accuracy"),
+        tiers=st.sampled_from([("training",), ("milestone",), ("training", "milestone")]),
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def any_protection(draw: st.DrawFn, found: list[CheckpointInfo]) -> Protection:
+    started = draw(st.sets(st.sampled_from([info.key for info in found]), max_size=2)) if found else set()
+    return Protection(metric=draw(st.sampled_from([None, ACCURACY])), started_from=frozenset(started))
+
+
+@given(st.data())
+def test_nothing_protected_is_ever_deleted(data: st.DataObject) -> None:
+    found = data.draw(any_set())
+    policies = data.draw(POLICIES)
+    protection = data.draw(any_protection(found))
+
+    gone = {item.info.key: item.info for item in plan(found, policies, protection).deleted}
+
+    latest = latest_of(found)
+    best = best_of(found, ACCURACY.name, ACCURACY.mode) if protection.metric else None
+    assert latest is None or latest.key not in gone
+    assert best is None or best.key not in gone
+    assert not gone.keys() & protection.started_from
+    named = {tier for policy in policies for tier in policy.tiers}
+    ranked = {tier for policy in policies if policy.keep_best is not None for tier in policy.tiers}
+    for info in gone.values():
+        assert info.manifest is not None
+        assert not info.pinned
+        assert not info.manifest.forks
+        assert info.tier in named
+        assert info.tier not in ranked or info.metric("val/accuracy") is not None
+
+
+@given(st.data())
+def test_every_checkpoint_is_kept_or_deleted_and_every_byte_counted_once(data: st.DataObject) -> None:
+    found = data.draw(any_set())
+
+    decided = plan(found, data.draw(POLICIES), data.draw(any_protection(found)))
+
+    stays = [item.info for item in decided.kept]
+    goes = [item.info for item in decided.deleted]
+    assert sorted(info.key for info in stays + goes) == sorted(info.key for info in found)
+    assert decided.deleted_keys == {info.key for info in goes}
+    inodes_kept = {info.inode for info in stays}
+    assert decided.kept_bytes == 100 * len(inodes_kept)
+    assert decided.deleted_bytes == 100 * len({info.inode for info in goes} - inodes_kept)
+    assert all(item.reasons for item in decided.kept)
+    assert all(item.reason for item in decided.deleted)
+
+
+@given(st.data())
+def test_the_order_of_the_listing_changes_nothing(data: st.DataObject) -> None:
+    found = data.draw(any_set())
+    policies, protection = data.draw(POLICIES), data.draw(any_protection(found))
+    shuffled = data.draw(st.permutations(found))
+
+    assert plan(shuffled, policies, protection) == plan(found, policies, protection)
+
+
+@given(st.data())
+def test_a_second_look_deletes_nothing_more(data: st.DataObject) -> None:
+    """Carrying a plan out and planning again is at rest: no checkpoint is lost bit by bit to one policy.
+
+    Rules that count among what is left (the last of an epoch) see the same winners again.
+    """
+    found = data.draw(any_set())
+    policies, protection = data.draw(POLICIES), data.draw(any_protection(found))
+
+    first = plan(found, policies, protection)
+    second = plan([item.info for item in first.kept], policies, protection)
+
+    assert second.deleted == ()
