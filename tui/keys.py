@@ -83,4 +83,4 @@ SORTING: list[BindingType] = [
     binding("S", "reverse", "list.reverse", "Reverse", "Reverse the order"),
 ]
 
-COPY = binding("y", "copy", "pane.copy", "Copy", "Copy to the terminal's clipboard")
+COPY = binding("y", "screen.copy", "pane.copy", "Copy", "Copy to the terminal's clipboard")

@@ -49,6 +49,8 @@ class RunRow:
     metric: str | None = None
     trend: tuple[float, ...] = ()
     created: float = 0.0
+    root: str = ""
+    """Absolute path of its directory, as it is."""
     pid: int | None = None
     """Of the live trainer, on this host."""
 

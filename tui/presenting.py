@@ -44,6 +44,7 @@ def run_row(view: RunView, trend: tuple[float, ...], problem: str | None) -> Run
         metric=clean(view.metric.name, TEXT_LIMIT) if view.metric is not None else None,
         trend=trend,
         created=record.created if record is not None else 0.0,
+        root=str(view.root.absolute()),
         pid=pid,
     )
 

@@ -171,7 +171,8 @@ class MainScreen(Screen[None]):
     def _relayout(self) -> None:
         body = self.query_one(Body)
         if body.regions.take(self.wants):
-            body.refresh(layout=True)
+            # A widget's own request leaves its arrangement cached; a child's clears it.
+            self.query_one(RunsList).refresh(layout=True)
 
     @property
     def shown_panes(self) -> set[str]:
@@ -281,6 +282,13 @@ class MainScreen(Screen[None]):
         from ckptop.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen([self.query_one(f"#{name}") for name in PANES], self))
+
+    def action_copy(self) -> None:
+        """Copy what the pane in focus offers."""
+        pane = self.focused
+        if isinstance(pane, RunsList | Plots | CheckpointTable | HardwarePane) and (text := pane.copy_text()):
+            self.app.copy_to_clipboard(text)
+            self.actions.say("Copied.")
 
     def action_resume(self) -> None:
         """Resume the run, from the checkpoint under the cursor where one is."""

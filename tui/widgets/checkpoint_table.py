@@ -226,6 +226,10 @@ class CheckpointTable(CursorList[CheckpointRow]):
 
     # Actions.
 
+    def copy_text(self) -> str:
+        """The paths of the marked checkpoints, or of this one."""
+        return "\n".join(str(row.info.path.absolute()) for row in self.selection())
+
     def action_mark(self) -> None:
         """Mark or unmark this row and step on."""
         if self.current is not None:

@@ -19,7 +19,7 @@ from ckptop.host.units import (
 )
 from ckptop.tui.keys import COPY
 from ckptop.tui.model import Hardware, RunRow, Snapshot
-from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, spread, width_of
+from ckptop.tui.text import Line, Span, bar, pad, pad_left, plain, sparkline, spread, width_of
 from ckptop.tui.widgets.lines import Lines
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 
@@ -43,6 +43,10 @@ class HardwarePane(Lines, can_focus=True):
     def watch_snapshot(self) -> None:
         """Show the new sample."""
         self.repaint()
+
+    def copy_text(self) -> str:
+        """Everything shown."""
+        return "\n".join(plain(line).rstrip() for line in self.lines)
 
     @property
     def needed_rows(self) -> int:

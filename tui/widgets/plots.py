@@ -141,7 +141,7 @@ class Plots(Widget, can_focus=True):
         grid = self._layout
         if (grid.available, grid.alone) != (self.available, self.enlarged):
             grid.available, grid.alone = self.available, self.enlarged
-            self.refresh(layout=True)
+            self._rule(0).refresh(layout=True)  # a child's request: our own would leave the arrangement cached
 
     def on_resize(self, event: Resize) -> None:
         """Draw as many charts as fit now."""
@@ -209,8 +209,9 @@ class Plots(Widget, can_focus=True):
             words.append(f"smooth {SMOOTHINGS[self._smoothing]:g}")
         if self._axis or self.enlarged:
             words.append(AXIS_WORDS[AXES[self._axis]])
-        figures = [figure(" · ".join(words) + " ·")] if words else []
-        figures += [(Span(f"{label} ", tone), Span(value)) for label, value, tone in title_pairs(model)]
+        figures: list[Figure] = [(Span(f"{label} ", tone), Span(value)) for label, value, tone in title_pairs(model)]
+        if words:
+            figures.append(figure(" · ".join(words)))
         if cells < self.available and cells == 1:
             figures.append(figure(f"chart {index + 1} of {self.available}"))
         return figures
@@ -231,6 +232,17 @@ class Plots(Widget, can_focus=True):
         self.mount(*(Chart(id=f"chart-{place}") for place in range(MOST_CHARTS)))
 
     # Keys and mouse.
+
+    def copy_text(self) -> str:
+        """The newest values of the chosen chart."""
+        from ckptop.tui.widgets.chart import title_pairs
+
+        if self.curves is None or not self.curves.groups:
+            return ""
+        pairs = title_pairs(self._models[self._chosen])
+        return f"{self.curves.groups[self._chosen].title}: " + ", ".join(
+            f"{label} {value}" for label, value, _ in pairs
+        )
 
     def action_enlarge(self) -> None:
         """Ask for the chosen chart alone, full size."""

@@ -156,6 +156,10 @@ class RunsList(CursorList[RunRow]):
             Span(pad_left(steps, 16), "muted"),
         ]
 
+    def copy_text(self) -> str:
+        """The path of the run."""
+        return self.current.root if self.current is not None else ""
+
     def action_sort(self) -> None:
         """Sort by the next column."""
         self._sort = (self._sort + 1) % len(SORTS)
