@@ -60,9 +60,12 @@ class Held(StoreError, BlockingIOError):
 
 
 class DiskError(StoreError, OSError):
-    """The disk refused; what was committed before is whole."""
+    """The disk refused; what was committed before is whole. Made with an errno and a line, or a line alone."""
 
     exit_code = 14
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
 
 
 class DataError(CkptopError, ValueError):

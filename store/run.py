@@ -146,7 +146,9 @@ class Run:
             for directory in (paths.control, paths.checkpoints.staging):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DiskError(error.errno, f"{paths.root} cannot be made: {error.strerror}") from None
+            raise DiskError(
+                error.errno, f"{paths.root} cannot be made: {error.strerror}; --store names another"
+            ) from None
         lease = Lease.acquire(paths, steal=steal, say=say)
         try:
             _require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
