@@ -200,13 +200,17 @@ def promote_to_production(
     """
     from ckptop.store import tensors
 
-    if not _MODEL_NAME.fullmatch(model):
-        raise UsageError(f"{model!r} cannot name a model: use letters, digits, '.', '_' and '-'")
+    _check_model_name(model)
     manifest = _verified(info)
     state = tensors.read_state(info.path)
     released = {key: state[key] for key in _KEPT_IN_RELEASE if key in state}
     released |= {"checkpoint_type": "production", "model_card": tensors.plain(card or {})}
     return release_state(store, released, manifest, view, info, model=model, version=version, card=card, fs=fs)
+
+
+def _check_model_name(model: str) -> None:
+    if not _MODEL_NAME.fullmatch(model):
+        raise UsageError(f"{model!r} cannot name a model: use letters, digits, '.', '_' and '-'")
 
 
 def release_state(
@@ -227,6 +231,7 @@ def release_state(
     """
     from ckptop.store import tensors
 
+    _check_model_name(model)
     staging = store.production / STAGING
     for directory in (store.production, staging, store.model_cards):
         fs.mkdir(directory)

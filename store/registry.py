@@ -145,6 +145,6 @@ def release_path(paths: StorePaths, release: ReleaseLine) -> Path:
     Raises:
         StoreError: The registry names a path outside `production/`.
     """
-    if Path(release.file).name != release.file:
+    if "/" in release.file or not release.file.endswith(".pt"):
         raise StoreError(f"the registry names {release.file!r}, which is no file of {paths.production}")
     return paths.production / release.file

@@ -1,0 +1,118 @@
+"""The registry of releases: append-only, and the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from power_cut import CutFileSystem, PowerCut, RecordingFileSystem
+
+from ckptop.store.errors import StoreError
+from ckptop.store.layout import StorePaths
+from ckptop.store.names import Version
+from ckptop.store.records import Actor
+from ckptop.store.registry import ReleaseLine, append_release, read_registry, release_path
+
+ADA = Actor(user="ada", host="box1", pid=1)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StorePaths:
+    paths = StorePaths(tmp_path)
+    paths.production.mkdir()
+    return paths
+
+
+def line(version: str, model: str = "cnn", file: str | None = None) -> ReleaseLine:
+    return ReleaseLine(
+        time=1.0, model=model, version=version, file=file or f"{model}_v{version}.pt", sha256="", size_bytes=1, run="",
+        run_id="", checkpoint="", epoch=1, global_step=1, metrics={}, actor=ADA,
+    )  # fmt: skip
+
+
+def test_no_file_is_an_empty_registry(paths: StorePaths) -> None:
+    read = read_registry(paths)
+
+    assert (read.releases, dict(read.aliases), read.bad_lines) == ((), {}, 0)
+    assert read.latest("cnn") is None
+
+
+def test_versions_are_listed_as_numbers_and_by_model(paths: StorePaths) -> None:
+    for version in ("1.9.0", "1.10.0", "1.2.0"):
+        append_release(paths, line(version))
+    append_release(paths, line("3.0.0", "other"))
+
+    read = read_registry(paths)
+
+    assert [release.version for release in read.of("cnn")] == ["1.2.0", "1.9.0", "1.10.0"]
+    assert [release.version for release in read.releases] == ["1.9.0", "1.10.0", "1.2.0", "3.0.0"]
+    assert read.latest("cnn") == "1.2.0", "the one released last, not the highest"
+
+
+@pytest.mark.parametrize(("part", "wanted"), [("major", "2.0.0"), ("minor", "1.11.0"), ("patch", "1.10.1")])
+def test_the_next_version_follows_the_highest(paths: StorePaths, part: str, wanted: str) -> None:
+    append_release(paths, line("1.10.0"))
+    append_release(paths, line("1.9.0"))
+
+    assert str(read_registry(paths).next_version("cnn", part)) == wanted
+
+
+def test_the_first_version_is_one(paths: StorePaths) -> None:
+    assert read_registry(paths).next_version("cnn", "patch") == Version(1, 0, 0)
+
+
+def test_a_released_version_is_refused_and_nothing_is_written(paths: StorePaths) -> None:
+    append_release(paths, line("1.0.0"))
+    before = paths.registry.read_bytes()
+
+    with pytest.raises(StoreError, match="released already"):
+        append_release(paths, line("1.0.0"))
+    append_release(paths, line("1.0.0", "other"))
+
+    assert paths.registry.read_bytes().startswith(before)
+
+
+def test_a_release_and_its_alias_are_one_durable_write(paths: StorePaths) -> None:
+    fs = RecordingFileSystem()
+
+    append_release(paths, line("1.0.0"), fs)
+
+    assert [call.name for call in fs.calls] == ["write", "fsync", "close"]
+
+
+def test_a_torn_line_is_no_release_and_costs_no_other(paths: StorePaths) -> None:
+    append_release(paths, line("1.0.0"))
+    whole = paths.registry.read_bytes()
+    paths.registry.write_bytes(whole + whole.replace(b"1.0.0", b"2.0.0")[:100])
+
+    assert [release.version for release in read_registry(paths).releases] == ["1.0.0"]
+    append_release(paths, line("3.0.0"))
+
+    read = read_registry(paths)
+    assert [release.version for release in read.releases] == ["1.0.0", "3.0.0"]
+    assert (read.latest("cnn"), read.bad_lines) == ("3.0.0", 1)
+
+
+def test_a_cut_while_a_line_is_written_leaves_the_old_truth(paths: StorePaths) -> None:
+    append_release(paths, line("1.0.0"))
+
+    with pytest.raises(PowerCut):
+        append_release(paths, line("2.0.0"), CutFileSystem(0))
+
+    assert read_registry(paths).latest("cnn") == "1.0.0"
+    append_release(paths, line("3.0.0"))
+    assert read_registry(paths).latest("cnn") == "3.0.0"
+
+
+@pytest.mark.parametrize("name", ["../outside.pt", "/etc/passwd", "a/b.pt", ".."])
+def test_a_file_outside_of_the_directory_is_refused(paths: StorePaths, name: str) -> None:
+    with pytest.raises(StoreError, match="is no file of"):
+        release_path(paths, line("1.0.0", file=name))
+
+
+def test_every_line_is_json_whatever_was_measured(paths: StorePaths) -> None:
+    append_release(paths, msgspec.structs.replace(line("1.0.0"), metrics={"a": "NaN", "b": 0.5}))
+
+    for text in paths.registry.read_bytes().splitlines():
+        assert msgspec.json.decode(text)["time"]
