@@ -132,6 +132,7 @@ def build_run(root: Path, plan: RunPlan, *, now: float | None = None) -> RunPath
     paths = RunPaths(root / plan.name)
     paths.checkpoints.training.mkdir(parents=True)
     paths.checkpoints.milestone.mkdir()
+    paths.checkpoints.staging.mkdir()
     paths.control.mkdir()
     record = _record(plan, moment)
     paths.record.write_bytes(encode(record))
