@@ -40,7 +40,7 @@ def test_the_demo_shows_two_trainings_that_outlive_it(columns: int, rows: int, s
         terminal.wait_for("milestone")
         terminal.wait_until(lambda text: any("⠁" <= cell <= "⣿" for cell in text), "a drawn curve")
 
-        terminal.type("q")
+        terminal.press("q")
 
         assert terminal.wait_end() == 0
         assert "2 trainers go on; ckptop stop RUN" in terminal.text()
@@ -57,7 +57,7 @@ def test_a_second_demo_watches_the_trainers_of_the_first(store: Path, tmp_path: 
 
     with TerminalProgram([*DEMO, "--store", str(store)], cwd=tmp_path) as second:
         second.wait_for("2 running")
-        second.type("q")
+        second.press("q")
         second.wait_end()
 
     assert {view.name: view.status.process.pid for view in live(store) if view.status} == pids

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from ckptop.host.machine import HostReader, disk_space
 
 CpuTimes = collections.namedtuple("CpuTimes", ["user", "nice", "system", "idle", "iowait", "guest", "guest_nice"])

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from ckptop.host.mounts import Mount, is_network_type, mount_of
 
 ROOT = "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from ckptop.host.process import (
     LARGEST_PID,
     ProcessIdentity,

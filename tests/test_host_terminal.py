@@ -6,9 +6,10 @@ import string
 import unicodedata
 
 import pytest
-from ckptop.host.terminal import clean
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ckptop.host.terminal import clean
 
 VISIBLE_FORMAT_CHARACTERS = {*range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
 """Of category Cf, and yet drawn: signs that span Arabic, Syriac and Kaithi numbers."""

@@ -6,6 +6,9 @@ import math
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ckptop.host.units import (
     cell_width,
     distinct_decimals,
@@ -21,8 +24,6 @@ from ckptop.host.units import (
     shorten_middle,
     shorten_right,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 

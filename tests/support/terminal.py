@@ -43,7 +43,7 @@ class TerminalProgram:
         )  # fmt: skip
         os.close(child)
 
-    def type(self, keys: str) -> None:
+    def press(self, keys: str) -> None:
         """Press keys."""
         os.write(self._descriptor, keys.encode())
 
