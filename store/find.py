@@ -60,9 +60,9 @@ def select(view: RunView, selector: str) -> CheckpointInfo:
 
 
 def _by_number(view: RunView, word: str, number: int) -> CheckpointInfo:
-    """An epoch with several steps is ambiguous; the same step in two tiers is not."""
+    """An epoch with several steps is ambiguous; the same step in two tiers, or a milestone of no step, is not."""
     matches = [info for info in view.checkpoints if (info.epoch if word == "epoch" else info.step) == number]
-    places = {(info.epoch, info.step) for info in matches}
+    places = {(info.epoch, info.step) for info in matches if info.step or info.tier == "training"}
     if len(places) > 1:
         names = ", ".join(info.key for info in matches)
         raise UsageError(f"{view.name}:{word}={number} means several: {names}; name one by step or file")

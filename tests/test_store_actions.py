@@ -1,0 +1,126 @@
+"""What a person does to checkpoints: re-checked when it happens, told, undoable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from store_fixture import live_process
+from tiny_model import HASTY, clone, find, keys_of, make_run, manager_of, save, tiny_model
+
+from ckptop.store.actions import delete_checkpoints, plan_prune, prune, restore_checkpoints
+from ckptop.store.checkpoints import CheckpointManager
+from ckptop.store.cleanup import protection_of
+from ckptop.store.errors import StoreError
+from ckptop.store.events import read_events
+from ckptop.store.files import read_json
+from ckptop.store.layout import RunPaths, manifest_path
+from ckptop.store.manifest import Manifest, encode
+from ckptop.store.records import Attempt, RunRecord, Status
+from ckptop.store.retention import Policy
+from ckptop.store.trash import list_trash
+from ckptop.store.views import read_run, read_standalone
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("actions") / "store"
+    make_run(root)
+    return root
+
+
+@pytest.fixture
+def root(base: Path, tmp_path: Path) -> Path:
+    return clone(base, tmp_path / "store") / "mine"
+
+
+def start_from(root: Path, epoch: int, phase: str) -> None:
+    """A second attempt that began at a checkpoint of `epoch`."""
+    record = read_json(root / "run.json", RunRecord)
+    attempt = Attempt(attempt=2, from_step=500, from_checkpoint=find(root, "training", epoch).key, time=2.0)
+    (root / "run.json").write_bytes(encode(msgspec.structs.replace(record, attempts=[*record.attempts, attempt])))
+    status = Status(phase=phase, heartbeat=1.0, process=live_process())  # type: ignore[arg-type]  # a plain str
+    (root / "status.json").write_bytes(encode(status))
+
+
+def test_a_prune_does_what_its_plan_said_and_can_be_undone(root: Path) -> None:
+    view = read_run(root)
+    before = keys_of(root)
+    said = plan_prune(view, [Policy(keep_last=1)])
+
+    done, entries = prune(view, [Policy(keep_last=1)])
+
+    assert done.deleted_keys == said.deleted_keys == {entry.home for entry in entries}
+    assert {info.epoch for info in read_run(root).checkpoints if info.tier == "training"} == {1, 3, 5}
+    told = read_events(RunPaths(root).events)[-1]
+    assert (told.event, told.details["freed_bytes"]) == ("pruned", done.deleted_bytes)
+    restore_checkpoints(view, entries)
+    assert [sorted(keys) for keys in keys_of(root)] == [sorted(keys) for keys in before]
+
+
+def test_a_checkpoint_saved_since_the_plan_is_not_lost(root: Path) -> None:
+    stale = read_run(root)
+    save(manager_of(root, HASTY), 6, 0.2)
+
+    prune(stale, [Policy(keep_last=1)])
+
+    assert {info.epoch for info in read_run(root).checkpoints if info.tier == "training"} == {1, 3, 6}
+
+
+def test_nothing_to_prune_tells_nothing(root: Path) -> None:
+    done, entries = prune(read_run(root), [Policy(keep_last=9)])
+
+    assert (done.deleted, entries) == ((), [])
+    assert not RunPaths(root).events.exists()
+
+
+def test_what_a_live_attempt_began_from_is_kept_until_it_ends(root: Path) -> None:
+    start_from(root, 2, "running")
+    with pytest.raises(StoreError, match="the running attempt of mine began here; stop it first"):
+        delete_checkpoints(read_run(root), [find(root, "training", 2)])
+    assert find(root, "training", 2).key not in plan_prune(read_run(root), [Policy(keep_last=1)]).deleted_keys
+
+    start_from(root, 2, "finished")
+
+    assert len(delete_checkpoints(read_run(root), [find(root, "training", 2)])) == 1
+
+
+def test_what_a_fork_began_from_is_not_deleted(root: Path) -> None:
+    path = manifest_path(find(root, "training", 2).path)
+    path.write_bytes(encode(msgspec.structs.replace(read_json(path, Manifest), forks=["child"])))
+
+    with pytest.raises(StoreError, match="child began here; delete that run first"):
+        delete_checkpoints(read_run(root), [find(root, "training", 2)])
+
+
+def test_no_status_protects_as_a_live_one_does(root: Path) -> None:
+    start_from(root, 2, "running")
+    record = read_json(root / "run.json", RunRecord)
+
+    assert protection_of(record, None).started_from == {find(root, "training", 2).key}
+    assert protection_of(None).started_from == frozenset()
+
+
+def test_deleting_the_best_milestone_moves_its_link(root: Path) -> None:
+    milestones = RunPaths(root).checkpoints.milestone
+
+    delete_checkpoints(read_run(root), [find(root, "milestone", 2)])
+
+    assert not os.path.lexists(milestones / "best_accuracy.pt")
+    assert (milestones / "best_loss.pt").exists()
+
+
+def test_a_stand_alone_set_is_acted_on_without_events(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path, fs=HASTY)
+    for epoch in (1, 2):
+        manager.save_training_checkpoint(tiny_model(), None, epoch, epoch, {})
+    view = read_standalone(tmp_path)
+
+    entries = delete_checkpoints(view, [view.checkpoints[0]])
+    restore_checkpoints(view, entries)
+
+    assert len(manager.list_checkpoints()["training"]) == 2
+    assert list_trash(manager.paths) == []
+    assert not (tmp_path / "events.jsonl").exists()
