@@ -63,7 +63,8 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p ckptop.$(p))
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy tests
+	cd benchmarks && ../$(BIN)/mypy --config-file ../pyproject.toml .
 
 contracts: setup
 	$(BIN)/lint-imports
