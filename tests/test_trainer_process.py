@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from trainer_runs import Killed, assert_same_training, at_step, child_environment, logged, newest_state, run_training
 
@@ -94,13 +95,20 @@ def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
     assert_same_training(tmp_path / "straight", root)
 
 
-def test_an_interrupt_from_the_terminal_finishes_the_step_and_saves(
+def test_signals_to_the_whole_process_group_reach_the_trainer_alone(
     tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    """It reaches the whole process group, the data workers too, and no one of them stumbles."""
+    """A terminal and systemd signal every process: the data workers must live to finish the step."""
     child = start("--name", "mine", "--set", "workers=1", "--set", "epochs=100000")
     wait_for(lambda: steps_logged(tmp_path / "mine") > 20, child, "step 20")
+    helpers = psutil.Process(child.pid).children(recursive=True)
+    assert len(helpers) >= 3  # the fork server and a worker each for training and validation
 
+    for helper in helpers:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            helper.send_signal(signum)
+    before = steps_logged(tmp_path / "mine")
+    wait_for(lambda: steps_logged(tmp_path / "mine") > before + 40, child, "40 more steps")
     os.killpg(child.pid, signal.SIGINT)
     output, errors = child.communicate(timeout=PATIENCE_SECONDS)
 
@@ -112,6 +120,8 @@ def test_an_interrupt_from_the_terminal_finishes_the_step_and_saves(
     assert view.state == "stopped"
     assert view.latest is not None
     assert view.latest.step == int(match[1].replace(b",", b"")) == max(step for step, _ in logged(view.root))
+    psutil.wait_procs(helpers, timeout=PATIENCE_SECONDS)
+    assert not [helper for helper in helpers if helper.is_running()]
 
 
 def test_a_request_to_terminate_stops_after_the_step(tmp_path: Path) -> None:

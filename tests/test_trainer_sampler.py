@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset, TensorDataset
+from trainer_runs import Drawing
 
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.sample_random import SampleRandom, mix, seeded
@@ -18,17 +19,6 @@ from ckptop.trainer.sampler import Batches, EpochSampler
 from ckptop.trainer.tasks.digits import Digits, DigitsOptions
 
 Sizes = st.integers(1, 200)
-
-
-class Drawing(Dataset[tuple[torch.Tensor, ...]]):
-    """Draws from every global generator there is, as datasets of others do."""
-
-    def __len__(self) -> int:
-        return 10
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
-        drawn = torch.tensor([random.random(), float(np.random.rand()), float(torch.rand(()))])  # noqa: S311 - on purpose
-        return drawn, torch.tensor(index)
 
 
 @given(samples=Sizes, batch_size=Sizes, accumulate=st.integers(1, 9))

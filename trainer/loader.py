@@ -11,7 +11,7 @@ import functools
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, cast
 
@@ -31,12 +31,13 @@ class _Batched(Dataset[tuple[torch.Tensor, ...]]):
     """A dataset indexed by `BatchKey`; travels to the workers."""
 
     def __init__(self, samples: Samples, seed: int, task: Task[Any] | None, options: TaskOptions) -> None:
-        self._samples, self._seed, self._task, self._options = samples, seed, task, options
+        self._samples, self._task, self._options = samples, task, options
+        self._augment_seed, self._sample_seed = mix(seed, _AUGMENT), mix(seed, _SAMPLE)
 
     def __getitem__(self, key: BatchKey) -> tuple[torch.Tensor, ...]:
         inputs, *targets = self._collect(key)
         if self._task is not None:
-            random = SampleRandom(mix(self._seed, _AUGMENT), key.epoch, key.indices)
+            random = SampleRandom(self._augment_seed, key.epoch, key.indices)
             inputs = self._task.augment(self._options, inputs, random)
         return inputs, *targets
 
@@ -47,7 +48,7 @@ class _Batched(Dataset[tuple[torch.Tensor, ...]]):
 
     def _sample(self, epoch: int, index: int) -> tuple[torch.Tensor, ...]:
         """Whatever global generator the dataset draws from, it draws what belongs to this sample."""
-        with seeded(mix(self._seed, _SAMPLE, epoch, index)):
+        with seeded(mix(self._sample_seed, epoch, index)):
             return self._samples[index]
 
 
@@ -68,22 +69,35 @@ class EpochLoader:
         """`task` augments and shuffles; without one the dataset comes in its own order, as it is."""
         self.batches = batches
         self._sampler = EpochSampler(batches, seed if task is not None else None)
-        self._loader = DataLoader(
-            _Batched(samples, seed, task, options or TaskOptions()),
-            sampler=self._sampler,
-            batch_size=None,  # a key is a batch already
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            multiprocessing_context=_worker_context() if workers else None,
-            pin_memory=pin_memory,
-            # Else making an iterator would draw a number from the global generator.
-            generator=torch.Generator().manual_seed(0),
-        )
+        self._dataset = _Batched(samples, seed, task, options or TaskOptions())
+        self._pin_memory = pin_memory
+        self._workers = self._start(workers) if workers else None
 
     def epoch(self, epoch: int, batch: int = 0) -> Iterator[tuple[torch.Tensor, ...]]:
         """The batches of `epoch` (from 1), beginning with micro-batch `batch` (from 0)."""
         self._sampler.seek(epoch, batch)
-        return iter(self._loader)
+        if self._workers is not None:
+            return iter(self._workers)
+        return self._load_here()
+
+    def _load_here(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Without workers a DataLoader adds nothing but 0.1 ms a batch."""
+        for key in self._sampler:
+            tensors = self._dataset[key]
+            yield tuple(tensor.pin_memory() for tensor in tensors) if self._pin_memory else tensors
+
+    def _start(self, workers: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+        return DataLoader(
+            self._dataset,
+            sampler=self._sampler,
+            batch_size=None,  # a key is a batch already
+            num_workers=workers,
+            persistent_workers=True,
+            multiprocessing_context=_worker_context(),
+            pin_memory=self._pin_memory,
+            # Else making an iterator would draw a number from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
 
 
 @functools.cache
@@ -95,6 +109,7 @@ def _worker_context() -> BaseContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    resource_tracker.ensure_running()  # else it is started below, and lifts the mask when it has been
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         forkserver.ensure_running()

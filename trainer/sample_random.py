@@ -15,26 +15,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _MASK = 0xFFFFFFFFFFFFFFFF
+_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 _Words = npt.NDArray[np.uint64]
 
 
 def mix(*numbers: int) -> int:
     """One 63-bit seed from several non-negative whole numbers; their order matters."""
-    state = np.zeros(1, dtype=np.uint64)
+    state = 0
     for number in numbers:
-        state = _split_mix(state ^ np.uint64(number & _MASK))
-    return int(state[0] >> np.uint64(1))
+        state = ((state ^ number) + _GOLDEN) & _MASK
+        state = ((state ^ (state >> 30)) * _MIX_1) & _MASK
+        state = ((state ^ (state >> 27)) * _MIX_2) & _MASK
+        state ^= state >> 31
+    return state >> 1
 
 
 def _split_mix(state: _Words) -> _Words:
     """One round of SplitMix64, elementwise; arithmetic is modulo 2**64."""
-    state = state + _GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    state = state + np.uint64(_GOLDEN)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
     return state ^ (state >> np.uint64(31))
 
 
@@ -51,7 +53,7 @@ class SampleRandom:
         """(N, columns) float32 in [0, 1): row i belongs to sample i alone."""
         base = np.uint64(mix(self.seed, self.epoch))
         rows = _split_mix(self.indices.numpy().astype(np.uint64) ^ base)
-        cells = _split_mix(rows[:, None] + np.arange(columns, dtype=np.uint64) * _GOLDEN)
+        cells = _split_mix(rows[:, None] + np.arange(columns, dtype=np.uint64) * np.uint64(_GOLDEN))
         return torch.from_numpy((cells >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24))
 
     def integers(self, columns: int, bound: int) -> torch.Tensor:

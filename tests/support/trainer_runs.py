@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from ckptop.store.run import Run
 from ckptop.store.views import read_run
@@ -24,6 +27,21 @@ SMALL = {
     "digits": {"epochs": "2", "model.channels": "4", "model.hidden": "16"},  # 17 batches an epoch
     "diabetes": {"epochs": "3", "batch_size": "16", "model.hidden": "[8]"},  # 17 batches of 264 patients
 }
+
+
+class Drawing(Dataset[tuple[torch.Tensor, ...]]):
+    """Ten samples drawn from every global generator there is, as datasets of others do.
+
+    Here and not in a test, whose module a worker process cannot import.
+    """
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        here = random.random()  # noqa: S311 - no secret
+        drawn = torch.tensor([here, float(np.random.rand()), float(torch.rand(()))])
+        return drawn, torch.tensor(index)
 
 
 class Killed(BaseException):
