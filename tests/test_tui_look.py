@@ -16,6 +16,7 @@ from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.manifest import encode
 from ckptop.store.records import Status
+from ckptop.store.views import read_run
 from ckptop.tui.look import Asked, StoreLook
 from ckptop.tui.model import RunRow, Snapshot
 
@@ -202,12 +203,9 @@ def test_an_exception_while_reading_one_run_stays_with_it(look: StoreLook, monke
     def breaking(root: Path) -> object:
         if root.name == "diabetes":
             raise ZeroDivisionError("nobody thought of this")
-        return original(root)
+        return read_run(root)
 
-    from ckptop.store import store as store_module
-
-    original = store_module.read_run
-    monkeypatch.setattr(store_module, "read_run", breaking)
+    monkeypatch.setattr("ckptop.store.store.read_run", breaking)
 
     snapshot = look.read(replace(ALL, selected="diabetes"))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dashboard import NO_GPU, ONE_GPU
+from msgspec.structs import replace
 from textual.geometry import Size
 
 from ckptop.host.units import cell_width
@@ -257,7 +258,7 @@ def test_without_a_gpu_the_host_is_shown() -> None:
 
 
 def test_a_lost_gpu_says_so() -> None:
-    lost = replace(ONE_GPU, gpus=(replace(ONE_GPU.gpus[0], problem="lost"),))
+    lost = replace(ONE_GPU, gpus=(dataclasses.replace(ONE_GPU.gpus[0], problem="lost"),))
 
     assert plain(full_lines(lost, RUNS, 46)[0]).split() == ["GPU", "0", "!", "lost"]
 

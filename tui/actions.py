@@ -12,6 +12,7 @@ from ckptop.host.units import format_bytes, format_count
 from ckptop.store.errors import CkptopError
 from ckptop.tui.child import run_ckptop
 from ckptop.tui.model import LIVE_STATES, CheckpointRow
+from ckptop.tui.presenting import short_problem
 
 if TYPE_CHECKING:
     from ckptop.store.checkpoint_info import CheckpointInfo
@@ -145,7 +146,7 @@ class Actions:
             return
         bad = next(row for row in rows if row.key in found)
         self.say(f"Verified {len(rows):,}: {len(sound):,} good, {len(found):,} damaged.", "error")
-        self.say(f"Checkpoint {format_count(bad.step)}: {short_problem(found[bad.key], bad)}. d deletes.", "error")
+        self.say(f"Checkpoint {format_count(bad.step)}: {short_problem(found[bad.key], bad.info)}. d deletes.", "error")
 
     # What a child does.
 
@@ -249,11 +250,6 @@ def bytes_of(infos: Sequence[CheckpointInfo]) -> int:
 def counted(count: int, noun: str) -> str:
     """`1 checkpoint`, `7 checkpoints`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def short_problem(problem: str, row: CheckpointRow) -> str:
-    """A problem without the file name that the row tells already."""
-    return problem.removeprefix(f"{row.info.name}: ").removeprefix(f"{row.info.name} ")
 
 
 def _warning(named: Sequence[str], count: int) -> str:

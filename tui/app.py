@@ -21,7 +21,9 @@ from textual.app import App
 from textual.binding import BindingType
 from textual.color import Color
 from textual.filter import LineFilter
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES, Theme
 
 from ckptop.tui.keys import binding
 from ckptop.tui.reader import StoreReader
@@ -49,12 +51,21 @@ class StrippingFilter(LineFilter):
         ]
 
 
+def wanted_theme() -> str:
+    """The theme of `$CKPTOP_THEME`, ours or one of Textual's; our dark one where it names none."""
+    wanted = os.environ.get(THEME_VARIABLE, "")
+    known = {theme.name for theme in THEMES} | BUILTIN_THEMES.keys()
+    return wanted if wanted in known else CKPTOP_DARK.name
+
+
 class CkptopApp(App[None]):
     """The dashboard."""
 
     CSS = CSS
     TITLE = "ckptop"
     ENABLE_COMMAND_PALETTE = False
+
+    theme: Reactive[str] = Reactive(wanted_theme)
 
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("q,ctrl+c", "quit", "app.quit", "Quit", "Quit; trainers go on"),
@@ -64,10 +75,11 @@ class CkptopApp(App[None]):
     def __init__(self, reader: StoreReader) -> None:
         super().__init__()
         self._reader = reader
-        for theme in THEMES:
-            self.register_theme(theme)
-        wanted = os.environ.get(THEME_VARIABLE, "")
-        self.theme = wanted if wanted in self.available_themes else CKPTOP_DARK.name
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Ours from the very start: a theme set later would have the style sheet parsed twice."""
+        return {theme.name: theme for theme in THEMES} | super().available_themes
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen; pushing it on top of an empty one would paint twice."""

@@ -54,7 +54,7 @@ class StoreLook:
         """Whether trends on screen are still to be read."""
         self._shown_as = clean(shown_as)
         self._clock = clock
-        self._sampler = sampler or HardwareSampler(root)
+        self._sampler = sampler
         self._hardware: Hardware | None = None
         self._views = RunViews(Store(root))
         self._rows: dict[str, RunRow] = {}
@@ -67,6 +67,8 @@ class StoreLook:
 
     def sample(self) -> None:
         """Look at the hardware."""
+        if self._sampler is None:  # psutil takes 30 ms to import: not before the first paint
+            self._sampler = HardwareSampler(self.root)
         live = any(row.is_live for row in self._rows.values())
         self._hardware = self._sampler.sample(time.monotonic(), live=live)
 

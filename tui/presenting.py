@@ -12,6 +12,7 @@ from pathlib import Path
 from ckptop.host.terminal import clean
 from ckptop.host.units import distinct_decimals, format_age, format_count, format_value
 from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.store.layout import manifest_path
 from ckptop.store.manifest import to_number
 from ckptop.store.registry import ReleaseLine
 from ckptop.store.views import RunView
@@ -113,8 +114,14 @@ def _row(
         values=tuple(info.metric(name) for name in names),
         size_bytes=info.size_bytes,
         time=info.time,
-        problem=clean(problem, TEXT_LIMIT) if problem is not None else None,
+        problem=clean(short_problem(problem, info), TEXT_LIMIT) if problem is not None else None,
     )
+
+
+def short_problem(problem: str, info: CheckpointInfo) -> str:
+    """What is wrong with a checkpoint, without the file names that its row tells already."""
+    without = problem.removeprefix(f"{info.name}: ").removeprefix(f"{info.name} ")
+    return without.replace(manifest_path(info.path).name, "its manifest")
 
 
 def _release_row(release: ReleaseLine, names: Sequence[str], production: Path) -> CheckpointRow:

@@ -19,6 +19,7 @@ from ckptop.host.units import (
     format_cell,
     format_count,
     shorten_middle,
+    shorten_right,
 )
 from ckptop.tui.keys import COPY, SORTING, binding
 from ckptop.tui.model import CheckpointRow, CheckpointTableModel, Snapshot
@@ -151,9 +152,12 @@ class CheckpointTable(CursorList[CheckpointRow]):
         return item.key
 
     def rule(self, width: int) -> Line:
-        """Whose, how many and how large."""
+        """Whose, how many and how large; or what is wrong with the one at the cursor."""
         detail = self.snapshot.detail if self.snapshot is not None else None
         title = f"Checkpoints of {detail.row.label}" if detail is not None else "Checkpoints"
+        if self.current is not None and (problem := self.current.problem) is not None:
+            said = shorten_right(problem, width - cell_width(title) - 9)
+            return rule_line(width, title, [figure(said, "error")], digit="3", focused=self.has_focus)
         total, shown = len(self._model.rows), len(self.items)
         figures = []
         if total:
@@ -178,6 +182,8 @@ class CheckpointTable(CursorList[CheckpointRow]):
             return "Nothing matches. Esc clears."
         if self._model.trash_count:
             return f"No checkpoint; {self._model.trash_count:,} in trash."
+        if self.snapshot.detail.view is None and self.snapshot.detail.row.problem is not None:
+            return self.snapshot.detail.row.problem
         if self.snapshot.detail.row.is_live:
             return "No checkpoint yet; the first comes after epoch 1."
         return "No checkpoint."

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.reactive import reactive
 
-from ckptop.host.units import format_count, format_duration, format_percent, format_value, shorten_middle
+from ckptop.host.units import format_count, format_duration, format_percent, format_value, shorten_middle, shorten_right
 from ckptop.tui.keys import COPY, SORTING, binding
 from ckptop.tui.model import RunRow, Snapshot
 from ckptop.tui.sorting import SORTS, sort_runs
@@ -76,7 +76,10 @@ class RunsList(CursorList[RunRow]):
         return item.name
 
     def rule(self, width: int) -> Line:
-        """How many, and in which order."""
+        """How many, and in which order; where no facts stand beside, what is wrong with the run at the cursor."""
+        if width >= WIDE and self.current is not None and self.current.problem is not None:
+            problem = shorten_right(self.current.problem, width - 14)
+            return rule_line(width, "Runs", [figure(problem, "error")], digit="1", focused=self.has_focus)
         total = len(self.snapshot.runs) if self.snapshot is not None else 0
         shown = len(self.items)
         count = format_count(total) if shown == total else f"{shown:,} of {total:,}"
