@@ -23,10 +23,12 @@ from ckptop.store.store import Store
 from ckptop.store.tail import LineTail
 
 TASKS = {
-    "digits": ("--epochs", "100", "--set", "threads=1"),
-    "diabetes": ("--epochs", "300", "--set", "threads=1"),
+    "digits": ("--epochs", "100", "--lr", "2e-4"),
+    "diabetes": ("--epochs", "1000", "--lr", "4e-5", "--set", "save_every_epochs=5"),
 }
-"""Enough honest work for one to three minutes when both share two cores."""
+"""One to three minutes of honest work when both share two cores; slow rates, so that there is a curve to watch."""
+COMMON = ("--set", "threads=1", "--set", "keep_training=30")
+"""A thread each, since two trainers with two threads wait for each other; and a table that grows."""
 _LOOK_SECONDS = 0.25
 
 
@@ -74,7 +76,7 @@ def _start(store: Store) -> list[Launched]:
             continue
         name = free_name(store.root, f"demo-{task}")
         paths = reserve(store.root, name)
-        argv = train_argv(task, store.root, name, options)
+        argv = train_argv(task, store.root, name, [*options, *COMMON])
         command = Command(python=sys.executable, argv=argv, cwd=str(Path.cwd()))
         click.echo(f"Starting {name} …", err=True)
         started.append(launch(command, paths, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}))
