@@ -304,10 +304,16 @@ def test_only_an_improvement_is_a_milestone(manager: CheckpointManager) -> None:
     assert os.readlink(manager.milestone_dir / "best_accuracy.pt") == "best_accuracy_0.6000_epoch_0005.pt"
 
 
+def test_nan_is_no_milestone_though_there_is_none_yet(manager: CheckpointManager) -> None:
+    assert manager.save_milestone_checkpoint(tiny_model(), math.nan, "accuracy", 1) is None
+    assert manager.save_milestone_checkpoint(tiny_model(), 0.1, "accuracy", 2) is not None
+
+
 @pytest.mark.parametrize("metric", ["loss", "val/loss", "train_loss", "val/RMSE", "perplexity", "word-error.wer"])
 def test_what_is_minimised_is_known_by_its_name(manager: CheckpointManager, metric: str) -> None:
     assert manager.save_milestone_checkpoint(tiny_model(), 2.0, metric, 1) is not None
     assert manager.save_milestone_checkpoint(tiny_model(), 2.5, metric, 2) is None
+    assert manager.save_milestone_checkpoint(tiny_model(), 2.0, metric, 2) is None, "ties go to the earlier"
     assert manager.save_milestone_checkpoint(tiny_model(), 1.5, metric, 3) is not None
 
 

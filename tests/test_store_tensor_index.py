@@ -16,6 +16,7 @@ import pytest
 import torch
 from tiny_model import HASTY, trained_pair
 
+from ckptop.store import tensor_index
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.commit import encode_index
 from ckptop.store.errors import Damaged
@@ -127,9 +128,10 @@ def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:
     assert canary.exists(), "the file is harmless, and the test proves nothing"
 
 
-def test_long_lists_of_plain_values_cost_nothing_of_the_limit(tmp_path: Path) -> None:
+def test_long_lists_of_plain_values_cost_nothing_of_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of samples may be a list of millions."""
-    torch.save({"order": [0] * 1_200_000, "w": torch.ones(1)}, tmp_path / "x.pt")
+    monkeypatch.setattr(tensor_index, "MAX_SHARED_VALUES", 100)
+    torch.save({"order": [0] * 10_000, "w": torch.ones(1)}, tmp_path / "x.pt")
 
     assert [entry.name for entry in index_tensors(tmp_path / "x.pt").tensors] == ["w"]
 
@@ -162,7 +164,10 @@ def ring() -> bytes:
     ],
     ids=["empty", "garbage", "torn", "bomb", "ring", "eval", "persistent-id", "no-storage", "no-arguments"],
 )  # fmt: skip
-def test_a_pickle_that_torch_did_not_write_is_refused_or_says_nothing(tmp_path: Path, pickled: bytes) -> None:
+def test_a_pickle_that_torch_did_not_write_is_refused_or_says_nothing(
+    tmp_path: Path, pickled: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor_index, "MAX_SHARED_VALUES", 10_000)
     path = archive(tmp_path / "x.pt", pickled)
 
     assert tensors_or_refusal(path) in ([], "refused")
