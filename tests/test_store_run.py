@@ -308,6 +308,20 @@ def test_a_save_begins_the_attempt_as_a_logged_line_does(tmp_path: Path) -> None
     assert [(info.step, info.attempt) for info in view.checkpoints] == [(1, 1), (2, 2)]
 
 
+def test_a_step_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
+    """Its weights may differ, by another learning rate: a milestone of now is never a link to the file of then."""
+    with create(tmp_path) as first:
+        train(first, range(1, 3))
+        assert first.checkpoints.has_step(2, 2)
+    with create(tmp_path, "auto") as second:
+        second.begin()
+        assert not second.checkpoints.has_step(2, 2)
+        made = second.checkpoints.save_milestone_checkpoint(tiny_model(7), 0.9, "val/accuracy", 2, step=2)
+
+    assert made is not None
+    assert os.stat(made).st_nlink == 1
+
+
 def test_what_was_logged_is_durable_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything of step S is fsynced before the checkpoint of step S commits, whoever wrote the loop."""
     order: list[str] = []
