@@ -87,6 +87,18 @@ def test_the_best_are_kept_ties_to_the_earlier_and_nan_never() -> None:
     assert reason_of(decided, 4) == "val/accuracy NaN is not in the best 2"
 
 
+@pytest.mark.parametrize("epochs", [(1, 2, 3), (3, 2, 1), (2, 1, 3)], ids=str)
+def test_nan_is_never_best_wherever_it_is_listed(epochs: tuple[int, ...]) -> None:
+    """It compares as neither less nor more, so that an order of listing could let it win."""
+    values = {1: math.nan, 2: 0.5, 3: 0.4}
+
+    best = best_of([checkpoint(epoch, values[epoch]) for epoch in epochs], ACCURACY.name, ACCURACY.mode)
+
+    assert best is not None
+    assert best.epoch == 2
+    assert best_of([checkpoint(1, math.nan)], ACCURACY.name, ACCURACY.mode) is None
+
+
 def test_what_did_not_record_the_metric_is_kept_when_it_ranks() -> None:
     decided = plan(
         [checkpoint(1), checkpoint(2, 0.9), checkpoint(3, 0.1), checkpoint(4, 0.2)],
