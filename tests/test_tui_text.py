@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 from textual.strip import Strip
 
+from ckptop.tui.ascii_art import TO_ASCII, wants_ascii
 from ckptop.tui.text import Line, Span, bar, changed_span, pad, pad_left, plain, sparkline, spread, to_strip, width_of
-from ckptop.tui.theme import CKPTOP_DARK, MONO, palette_of
+from ckptop.tui.theme import CKPTOP_DARK, GLYPHS, MONO, palette_of
 from ckptop.tui.tight_update import render_cells
 
 DARK = palette_of(CKPTOP_DARK)
@@ -76,6 +77,32 @@ def test_the_right_end_of_a_line_goes_where_both_do_not_fit() -> None:
     assert plain(Line(spread(left, right, 12))) == "left   right"
     assert plain(Line(spread(left, right, 8))) == "left"
     assert width_of(spread(left, right, 12)) == 12
+
+
+def test_every_shape_has_one_ascii_character() -> None:
+    shapes = "━─╸┈▌▸◂└·…—°←→↑↓" + "".join(unicode for unicode, _ in GLYPHS.values()) + chr(0x28FF)
+
+    drawn = shapes.translate(TO_ASCII)
+
+    assert drawn.isascii()
+    assert len(drawn) == len(shapes)
+
+
+@pytest.mark.parametrize(
+    ("environ", "ascii_only"),
+    [
+        ({}, False),
+        ({"LANG": "C"}, False),
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({"LC_ALL": "de_DE.utf8@euro", "LANG": "x.ISO-8859-1"}, False),
+        ({"LANG": "en_US.ISO-8859-1"}, True),
+        ({"LANG": "en_US.UTF-8", "CKPTOP_ASCII": "1"}, True),
+    ],
+)
+def test_ascii_is_drawn_where_asked_for_or_where_the_locale_knows_no_more(
+    environ: dict[str, str], ascii_only: bool
+) -> None:
+    assert wants_ascii(environ) is ascii_only
 
 
 def test_without_colour_the_cursor_row_is_reversed() -> None:

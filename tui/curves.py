@@ -34,12 +34,16 @@ NAME_LIMIT = 60
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Curve:
-    """One metric as logged."""
+    """One series as logged; compared by identity."""
 
+    source: tuple[str, int]
+    """Its name in the log, as it is, and the version."""
     name: str
     """As in the log, clean."""
     split: str
     """`train`, `val`, …; empty where the name has none."""
+    metric: str
+    """The name without the split."""
     step: npt.NDArray[np.int64]
     epoch: npt.NDArray[np.int32]
     time: Floats
@@ -78,33 +82,63 @@ class Marks:
     best_value: float | None = None
 
 
-def make_curves(run: str, named: Mapping[str, Columns], metric: str | None) -> Curves:
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One series of a metric log at one moment."""
+
+    columns: Columns
+    version: int
+    """Another one wherever the series changed."""
+
+
+def make_curves(run: str, named: Mapping[str, Logged], metric: str | None, before: Curves | None = None) -> Curves:
     """Group the series of a run into charts.
 
     Args:
         run: The run's name.
         named: Each series by its name, in the order logged.
         metric: The run's metric; its chart comes second, after the loss.
+        before: What was made of the same log earlier: a chart none of whose series changed is the same object
+            again, and need not be drawn.
     """
+    known = {curve.source: curve for group in before.groups for curve in group.curves} if before is not None else {}
     groups: dict[str, list[Curve]] = {}
-    start = min((float(found.time[0]) for found in named.values() if found.time.size), default=0.0)
-    for raw_name, found in named.items():
-        name = clean(raw_name, NAME_LIMIT)
-        split, _, rest = name.partition("/")
-        if split not in SPLITS or not rest:
-            split, rest = "", name
-        curve = Curve(name, split, found.step, found.epoch, found.time, found.value, found.abandoned)
-        groups.setdefault(rest, []).append(curve)
+    for raw_name, logged in named.items():
+        curve = known.get((raw_name, logged.version)) or _curve(raw_name, logged)
+        groups.setdefault(curve.metric, []).append(curve)
     wanted = clean(metric, NAME_LIMIT) if metric is not None else None
+    order = {rest: index for index, rest in enumerate(groups)}
 
     def place(item: tuple[str, list[Curve]]) -> tuple[int, int]:
         names = {curve.name for curve in item[1]}
         return (0 if item[0] == "loss" else 1 if wanted in names else 2, order[item[0]])
 
-    order = {rest: index for index, rest in enumerate(groups)}
-    ordered = sorted(groups.items(), key=place)
-    made = [CurveGroup(_title(rest, curves), _in_split_order(curves)) for rest, curves in ordered]
-    return Curves(run, tuple(made), wanted, start)
+    old_groups = {group.curves: group for group in before.groups} if before is not None else {}
+    made = []
+    for rest, curves in sorted(groups.items(), key=place):
+        in_order = _in_split_order(curves)
+        made.append(old_groups.get(in_order) or CurveGroup(_title(rest, curves), in_order))
+    times = [float(logged.columns.time[0]) for logged in named.values() if logged.columns.time.size]
+    return Curves(run, tuple(made), wanted, min(times, default=0.0))
+
+
+def _curve(raw_name: str, logged: Logged) -> Curve:
+    name = clean(raw_name, NAME_LIMIT)
+    split, _, rest = name.partition("/")
+    if split not in SPLITS or not rest:
+        split, rest = "", name
+    found = logged.columns
+    return Curve(
+        source=(raw_name, logged.version),
+        name=name,
+        split=split,
+        metric=rest,
+        step=found.step,
+        epoch=found.epoch,
+        time=found.time,
+        value=found.value,
+        abandoned=found.abandoned,
+    )
 
 
 def _title(rest: str, curves: Sequence[Curve]) -> str:

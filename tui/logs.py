@@ -81,12 +81,20 @@ class RunLogs:
 
     def curves(self, name: str, log: MetricLog, metric: str | None) -> Curves:
         """The charts of a run; the same object while its log did not change."""
-        from ckptop.tui.curves import make_curves
+        import textual_plotext  # noqa: F401  0.1 s that the screen need not stand still for when it draws first
 
-        version = (metric, *((series, log.version(series)) for series in log.names))
-        if self._curves is not None and self._curves[:2] == (name, version):
-            return self._curves[2]
-        made = make_curves(name, {series: log.series(series) for series in log.names}, metric)
+        import ckptop.tui.widgets.chart  # noqa: F401  the same
+        from ckptop.tui.curves import Logged, make_curves
+
+        version = (metric, log.generation, *((series, log.version(series)) for series in log.names))
+        before = None
+        if self._curves is not None and self._curves[0] == name:
+            if self._curves[1] == version:
+                return self._curves[2]
+            if self._curves[1][:2] == version[:2]:  # else versions of a log that was replaced could be alike
+                before = self._curves[2]
+        named = {series: Logged(log.series(series), log.version(series)) for series in log.names}
+        made = make_curves(name, named, metric, before)
         self._curves = (name, version, made)
         return made
 

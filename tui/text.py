@@ -15,10 +15,14 @@ from rich.style import Style
 from textual.strip import Strip
 
 from ckptop.host.units import cell_width
+from ckptop.tui.ascii_art import TO_ASCII, wants_ascii
 from ckptop.tui.theme import Palette
 
 BAR_FULL, BAR_HALF, BAR_EMPTY = "━", "╸", "─"
 """A progress bar resolves half a cell."""
+
+ASCII_ONLY = wants_ascii()
+"""Whether this terminal is drawn on in ASCII."""
 
 BRAILLE = 0x2800
 _LEFT_DOTS, _RIGHT_DOTS = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
@@ -104,7 +108,10 @@ def _style(palette: Palette, tone: str, bold: bool, ground: str) -> Style:
 def to_strip(line: Line, width: int, palette: Palette, ground: str = "background") -> Strip:
     """`line` in colour, exactly `width` cells wide, on `ground` unless it has one of its own."""
     behind = line.ground or ground
-    segments = [Segment(text, _style(palette, tone, bold, behind)) for text, tone, bold in line.spans]
+    segments = [
+        Segment(text.translate(TO_ASCII) if ASCII_ONLY else text, _style(palette, tone, bold, behind))
+        for text, tone, bold in line.spans
+    ]
     filler = _style(palette, "foreground", False, behind)
     return Strip(segments).adjust_cell_length(width, filler)
 

@@ -293,7 +293,7 @@ class _Columns:
         return "".join(padded) + texts[-1]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=2)
 def _fit_columns(model: CheckpointTableModel, room: int) -> _Columns:
     """As many metrics as fit `room` cells; what is left over goes between the columns."""
     steps = max((row.step for row in model.rows), default=0)

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from ckptop.tui import text
 from ckptop.tui.keys import COPY, binding
 from ckptop.tui.layout import MOST_CHARTS, arrange_charts
 from ckptop.tui.model import RunDetail, Snapshot
@@ -24,6 +25,7 @@ from ckptop.tui.text import Span
 from ckptop.tui.widgets.pane_rule import Figure, PaneRule, figure
 
 if TYPE_CHECKING:
+    from ckptop.tui.chart_canvas import Marker
     from ckptop.tui.chart_compose import ChartModel
     from ckptop.tui.curves import Curves, Marks
     from ckptop.tui.widgets.chart import Chart
@@ -94,7 +96,8 @@ class Plots(Widget, can_focus=True):
         self._smoothing = DEFAULT_SMOOTHING
         self._axis = 0
         self._logs: dict[str, bool] = {}
-        self._shown_for: object = None
+        self._shown: dict[int, tuple[object, ...]] = {}
+        """What each place was last drawn for."""
         self._models: dict[int, ChartModel] = {}
 
     @property
@@ -167,14 +170,10 @@ class Plots(Widget, can_focus=True):
         self._chosen = max(0, min(self._chosen, count - 1))
         self._first = max(self._chosen - cells + 1, min(self._first, self._chosen))
         self._first = max(0, min(self._first, count - cells))
-        state = (curves, detail.table, cells, self._first, self._axis, self._smoothing, tuple(self._logs.items()))
-        fresh = state != self._shown_for
-        self._shown_for = state
-        marks = marks_of(detail)
         for place in range(cells):
-            self._show_cell(place, curves, marks, cells, fresh=fresh)
+            self._show_cell(place, curves, detail, cells)
 
-    def _show_cell(self, place: int, curves: Curves, marks: Marks, cells: int, *, fresh: bool) -> None:
+    def _show_cell(self, place: int, curves: Curves, detail: RunDetail, cells: int) -> None:
         from ckptop.tui.chart_compose import ChartModel
         from ckptop.tui.curves import AXES, chart_model
 
@@ -183,27 +182,26 @@ class Plots(Widget, can_focus=True):
         focused = self.has_focus and index == self._chosen
         digit = "2" if place == 0 else ""
         if index >= len(curves.groups):
+            self._shown.pop(place, None)
             self._chart(place).set_model(ChartModel(series=(), subject=curves.run))
             rule.show("Plots", (), digit=digit, focused=self.has_focus)
             return
         group = curves.groups[index]
-        if fresh or index not in self._models:
-            self._models[index] = chart_model(
-                curves,
-                group,
-                marks,
-                axis=AXES[self._axis],
-                log=self._logs.get(group.title),
-                smoothing=SMOOTHINGS[self._smoothing],
-            )
-            self._chart(place).set_model(self._models[index])
-        rule.show(group.title, self._figures(index, cells), digit=digit, focused=focused)
+        log = self._logs.get(group.title)
+        state = (group, detail.table, self._axis, self._smoothing, log)
+        if self._shown.get(place) != state:  # groups and tables are compared by identity
+            self._shown[place] = state
+            axis, smoothing = AXES[self._axis], SMOOTHINGS[self._smoothing]
+            model = chart_model(curves, group, marks_of(detail), axis=axis, log=log, smoothing=smoothing)
+            self._models[place] = model
+            self._chart(place).set_model(model)
+        rule.show(group.title, self._figures(place, index, cells), digit=digit, focused=focused)
 
-    def _figures(self, index: int, cells: int) -> list[Figure]:
+    def _figures(self, place: int, index: int, cells: int) -> list[Figure]:
         from ckptop.tui.curves import AXES
         from ckptop.tui.widgets.chart import title_pairs
 
-        model = self._models[index]
+        model = self._models[place]
         words = []
         if self.enlarged or self._smoothing != DEFAULT_SMOOTHING:
             words.append(f"smooth {SMOOTHINGS[self._smoothing]:g}")
@@ -229,7 +227,8 @@ class Plots(Widget, can_focus=True):
             return
         from ckptop.tui.widgets.chart import Chart
 
-        self.mount(*(Chart(id=f"chart-{place}") for place in range(MOST_CHARTS)))
+        marker: Marker = "ascii" if text.ASCII_ONLY else "braille"
+        self.mount(*(Chart(id=f"chart-{place}", marker=marker) for place in range(MOST_CHARTS)))
 
     # Keys and mouse.
 
@@ -239,7 +238,7 @@ class Plots(Widget, can_focus=True):
 
         if self.curves is None or not self.curves.groups:
             return ""
-        pairs = title_pairs(self._models[self._chosen])
+        pairs = title_pairs(self._models[self._chosen - self._first])
         return f"{self.curves.groups[self._chosen].title}: " + ", ".join(
             f"{label} {value}" for label, value, _ in pairs
         )
