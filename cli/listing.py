@@ -40,7 +40,9 @@ def ls(where: str | None, store_path: Path | None, as_json: bool) -> None:
         return
     view = store.run(name)
     if as_json:
-        print_json({**describe_run(view), "checkpoints": [describe_checkpoint(view, c) for c in view.checkpoints]})
+        best, latest = view.best, view.latest
+        checkpoints = [describe_checkpoint(info, best, latest) for info in view.checkpoints]
+        print_json({**describe_run(view), "checkpoints": checkpoints})
     else:
         _print_checkpoints(view)
 
@@ -48,6 +50,7 @@ def ls(where: str | None, store_path: Path | None, as_json: bool) -> None:
 def describe_run(view: RunView) -> dict[str, Any]:
     """A run as `--json` prints it."""
     status, record, metric = view.status, view.record, view.metric
+    best, latest = view.best, view.latest
     return {
         "run": view.name,
         "state": view.state,
@@ -61,8 +64,8 @@ def describe_run(view: RunView) -> dict[str, Any]:
         "progress": view.progress,
         "eta_seconds": view.eta_seconds,
         "metric": {"name": metric.name, "mode": metric.mode} if metric else None,
-        "best": describe_checkpoint(view, view.best) if view.best else None,
-        "latest": view.latest.key if view.latest else None,
+        "best": describe_checkpoint(best, best, latest) if best else None,
+        "latest": latest.key if latest else None,
         "result": {name: to_stored(value) for name, value in view.result.items()},
         "checkpoint_count": len(view.checkpoints),
         "size_bytes": view.size_bytes,
@@ -73,8 +76,10 @@ def describe_run(view: RunView) -> dict[str, Any]:
     }
 
 
-def describe_checkpoint(view: RunView, info: CheckpointInfo) -> dict[str, Any]:
-    """A checkpoint as `--json` prints it."""
+def describe_checkpoint(
+    info: CheckpointInfo, best: CheckpointInfo | None, latest: CheckpointInfo | None
+) -> dict[str, Any]:
+    """A checkpoint as `--json` prints it, beside its run's best and latest."""
     return {
         "checkpoint": info.key,
         "tier": info.tier,
@@ -84,8 +89,8 @@ def describe_checkpoint(view: RunView, info: CheckpointInfo) -> dict[str, Any]:
         "size_bytes": info.size_bytes,
         "time": info.time,
         "attempt": info.attempt,
-        "latest": info == view.latest,
-        "best": info == view.best,
+        "latest": info is latest,
+        "best": info is best,
         "pinned": info.pinned,
         "problem": info.problem,
         "path": str(info.path),
@@ -117,9 +122,10 @@ def _print_checkpoints(view: RunView) -> None:
         click.echo(f"{view.name} has no checkpoint yet; the first comes with its first save.")
         return
     metric, now = view.metric, time.time()
+    best, latest = view.best, view.latest
     rows = []
     for info in reversed(view.checkpoints):
-        words = ["latest"] * (info == view.latest) + ["best"] * (info == view.best) + ["pin"] * info.pinned
+        words = ["latest"] * (info is latest) + ["best"] * (info is best) + ["pin"] * info.pinned
         value = info.metric(metric.name) if metric else None
         rows.append([
             info.tier, " ".join(words) if info.problem is None else "! bad", format_count(info.epoch),

@@ -67,7 +67,8 @@ class RunView:
     @property
     def best_value(self) -> float | None:
         """The best checkpoint's value of the run's metric."""
-        return self.best.metric(self.metric.name) if self.metric and self.best else None
+        best = self.best
+        return best.metric(self.metric.name) if self.metric and best else None
 
     @property
     def progress(self) -> float | None:
