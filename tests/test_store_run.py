@@ -350,8 +350,10 @@ def test_a_crash_between_the_attempt_line_and_the_record_is_completed(tmp_path: 
         file.write('{"attempt":2,"from_step":1,"time":1763683200.0}\n')
 
     with create(tmp_path, "auto") as third:
+        completed = sorted(path.name for path in (third.root / "checkpoints" / "training").glob("checkpoint_*.pt"))
         third.begin()
         assert (third.attempt, third.start.from_step) == (3, 1)
+        assert completed == ["checkpoint_epoch_0001_step_00000001.pt"], "put away at the opening"
 
     record = read_json(third.paths.record, RunRecord)
     assert [(a.attempt, a.from_step) for a in record.attempts] == [(1, 0), (2, 1), (3, 1)]
