@@ -10,13 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckptop.store.checkpoints import CheckpointManager, resume_training
+    from ckptop.store.checkpoints import CheckpointManager
+    from ckptop.store.loading import resume_training
     from ckptop.store.run import Run
     from ckptop.store.store import Store
 
 __all__ = ["CheckpointManager", "Run", "Store", "resume_training"]
 
-_HOMES = {"CheckpointManager": "checkpoints", "resume_training": "checkpoints", "Run": "run", "Store": "store"}
+_HOMES = {"CheckpointManager": "checkpoints", "resume_training": "loading", "Run": "run", "Store": "store"}
 
 
 def __getattr__(name: str) -> Any:

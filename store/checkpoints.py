@@ -29,16 +29,15 @@ from ckptop.store.checkpoint_info import (
 from ckptop.store.cleanup import apply_retention
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.environment import git_commit
-from ckptop.store.errors import Damaged, NotFound, UsageError
-from ckptop.store.files import read_json
+from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import CheckpointPaths, StorePaths, manifest_path, release_config_path
+from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.links import point
+from ckptop.store.loading import load_checkpoint, resume_training
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking, Tier, stored_metrics
 from ckptop.store.names import Version, file_safe_metric, milestone_name, training_name
-from ckptop.store.promote import ReleaseConfig, release_state
+from ckptop.store.promote import release_state
 from ckptop.store.records import Attempt, Metric, Mode
 from ckptop.store.retention import Plan, Policy, Protection
 from ckptop.store.staging import remove_stale, removed_on_error, staged_name
@@ -381,33 +380,8 @@ class CheckpointManager:
 
     # Reading
 
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        scheduler: Any = None,
-        scaler: Any = None,
-        device: str | torch.device | None = None,
-    ) -> dict[str, Any]:
-        """Verify a checkpoint against its manifest, load it into live objects and return the file's content.
-
-        Raises:
-            NotFound: There is no such file (a FileNotFoundError).
-            Damaged: Its bytes are not those its manifest recorded, or it is no checkpoint.
-            RuntimeError: It is of another model; the first differing names are said. `model` is unchanged.
-        """
-        return load_checkpoint(path, model, optimizer, scheduler, scaler, device)
-
-    def resume_training(
-        self,
-        path: str | Path,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        scheduler: Any = None,
-    ) -> dict[str, Any]:
-        """As the function `resume_training`."""
-        return resume_training(path, model, optimizer, scheduler)
+    load_checkpoint = staticmethod(load_checkpoint)
+    resume_training = staticmethod(resume_training)
 
     def list_checkpoints(self, tier: Tier | None = None) -> dict[Tier, list[CheckpointInfo]]:
         """Committed checkpoints by tier, oldest first; links are not counted."""
@@ -439,60 +413,3 @@ class CheckpointManager:
 
 def _is_ranked_by(info: CheckpointInfo, metric: str) -> bool:
     return info.manifest is not None and info.manifest.ranking is not None and info.manifest.ranking.name == metric
-
-
-def verify_before_load(path: Path) -> Manifest | None:
-    """Check a checkpoint's bytes against its manifest, or a release's against its sha256; None without a manifest.
-
-    Raises:
-        NotFound: There is no such file.
-        Damaged: Size or hash differ, or the manifest is unreadable.
-    """
-    if not path.is_file():
-        raise NotFound(f"{path} does not exist")
-    if not manifest_path(path).exists():
-        if release_config_path(path).exists():
-            _verify_release(path)
-        return None  # a stranger's file: torch.load's own checks are all there is
-    manifest = read_json(manifest_path(path), Manifest)
-    if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
-        raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
-    return manifest
-
-
-def _verify_release(path: Path) -> None:
-    if sha256_of(path) != read_json(release_config_path(path), ReleaseConfig).sha256:
-        raise Damaged(f"{path}: bytes differ from its sha256; it was not loaded. Release the version again as another")
-
-
-def load_checkpoint(
-    path: str | Path,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer | None = None,
-    scheduler: Any = None,
-    scaler: Any = None,
-    device: str | torch.device | None = None,
-) -> dict[str, Any]:
-    """As `CheckpointManager.load_checkpoint`, for a file anywhere."""
-    path = Path(path).resolve()
-    verify_before_load(path)
-    state = tensors.read_state(path, device)
-    tensors.apply_state(state, path, model, optimizer, scheduler, scaler)
-    return state
-
-
-def resume_training(
-    path: str | Path,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer | None = None,
-    scheduler: Any = None,
-) -> dict[str, Any]:
-    """Load a checkpoint to go on from; returns `epoch`, `global_step`, `metrics`, `config` and the rest.
-
-    Raises:
-        NotFound: There is no such file.
-        Damaged: Its bytes differ from its manifest.
-        RuntimeError: It is of another model.
-    """
-    state = load_checkpoint(path, model, optimizer, scheduler)
-    return {key: value for key, value in state.items() if not key.endswith("_state_dict")}

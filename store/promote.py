@@ -262,10 +262,17 @@ def release_state(
 
 def _require_unreleased(store: StorePaths, release: ReleaseLine, fs: FileSystem) -> None:
     """Refuse a version that is released; a file of that name without a line is a cut-off release and goes."""
-    if any(line.version == release.version for line in read_registry(store).of(release.model)):
+    registry = read_registry(store)
+    if any(line.version == release.version for line in registry.of(release.model)):
         raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
+    leftover = store.production / release.file
+    if leftover.exists() and registry.bad_lines:
+        raise Damaged(
+            f"{leftover} exists and {registry.bad_lines} lines of {store.registry} are unreadable: one may release it; "
+            "release another version, or restore the registry"
+        )
     with suppress(FileNotFoundError):
-        fs.unlink(store.production / release.file)
+        fs.unlink(leftover)
 
 
 def _write_config(

@@ -47,7 +47,7 @@ from ckptop.store.records import (
     RunRecord,
     Status,
 )
-from ckptop.store.resume import Start, choose_start, resume_request
+from ckptop.store.resume import RESUME_VARIABLE, Start, choose_start, resume_request
 from ckptop.store.staging import remove_stale
 from ckptop.store.store import Store
 from ckptop.store.views import read_run
@@ -163,6 +163,7 @@ class Run:
             raise
         run._overrides = dict(overrides or (request.overrides if request is not None else {}))
         run._heartbeat.update(total_epochs=total_epochs, total_steps=total_steps)
+        os.environ.pop(RESUME_VARIABLE, None)  # taken up: neither a child nor a second run is meant by it
         return run
 
     # What it is
@@ -358,7 +359,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish("finished", code=0)
         elif isinstance(error, KeyboardInterrupt):
             self._stop_reason = self._stop_reason or "interrupted"

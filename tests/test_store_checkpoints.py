@@ -17,9 +17,10 @@ import pytest
 import torch
 from tiny_model import HASTY, METRIC, find, make_run, manager_of, save, tiny_model, trained_pair
 
-from ckptop.store.checkpoints import CheckpointManager, load_checkpoint, resume_training
+from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.layout import manifest_path
+from ckptop.store.loading import load_checkpoint, resume_training
 from ckptop.store.verify import verify_checkpoint
 
 EMPTY = inspect.Parameter.empty
@@ -66,13 +67,13 @@ def names(manager: CheckpointManager, tier: Any = "training") -> list[str]:
         ),
         (
             CheckpointManager.load_checkpoint,
-            {"self": EMPTY, "path": EMPTY, "model": EMPTY, "optimizer": None, "scheduler": None, "scaler": None,
+            {"path": EMPTY, "model": EMPTY, "optimizer": None, "scheduler": None, "scaler": None,
              "device": None},
         ),
         (CheckpointManager.list_checkpoints, {"self": EMPTY, "tier": None}),
         (
             CheckpointManager.resume_training,
-            {"self": EMPTY, "path": EMPTY, "model": EMPTY, "optimizer": None, "scheduler": None},
+            {"path": EMPTY, "model": EMPTY, "optimizer": None, "scheduler": None},
         ),
         (resume_training, {"path": EMPTY, "model": EMPTY, "optimizer": None, "scheduler": None}),
     ],

@@ -231,3 +231,18 @@ def test_a_requirement_of_what_was_not_recorded_is_not_found(root: Path) -> None
 def test_what_is_no_requirement_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="write it like"):
         Requirement.parse(text)
+
+
+def test_a_file_that_an_unreadable_line_may_release_is_not_replaced(tmp_path: Path) -> None:
+    """A release whose line was damaged later looks like a cut-off one; its file must survive."""
+    manager = CheckpointManager(tmp_path)
+    model = torch.nn.Linear(2, 1)
+    released = Path(manager.save_production_checkpoint(model, "1.0.0", {}, {}))
+    before = released.read_bytes()
+    registry = tmp_path / "production" / "registry.jsonl"
+    registry.write_bytes(registry.read_bytes()[10:])
+
+    with pytest.raises(Damaged, match="unreadable"):
+        manager.save_production_checkpoint(model, "1.0.0", {}, {})
+
+    assert released.read_bytes() == before

@@ -548,3 +548,24 @@ def test_attempts_in_the_record_win_over_lines(tmp_path: Path) -> None:
     paths.metrics.write_text('{"attempt":1,"from_step":0,"time":1.0}\n')
 
     assert recorded_attempts(paths, record) is record
+
+
+def test_a_request_to_resume_is_for_one_run_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script's second run, or a child of it, is not what the viewer asked for."""
+    with Run.create(tmp_path, name="first", task="toy"):
+        pass
+    request = ResumeRequest(store=str(tmp_path), run="first", checkpoint="auto")
+    monkeypatch.setenv(RESUME_VARIABLE, encode_request(request))
+
+    with Run.create(tmp_path, name="ignored", task="toy") as taken_up, Run.create(tmp_path, name="second", task="toy"):
+        pass
+
+    assert taken_up.name == "first"
+    assert (tmp_path / "second" / "run.json").exists()
+
+
+def test_leaving_by_exit_0_finishes_the_run(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), Run.create(tmp_path, name="mine", task="toy"):
+        sys.exit(0)
+
+    assert read_run(tmp_path / "mine").state == "finished"

@@ -1,0 +1,81 @@
+"""Loading a checkpoint file into live objects: its bytes are verified first, wherever it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckptop.store import tensors
+from ckptop.store.errors import Damaged, NotFound
+from ckptop.store.files import read_json
+from ckptop.store.hashing import sha256_of, xxh3_128_of
+from ckptop.store.layout import manifest_path, release_config_path
+from ckptop.store.manifest import Manifest
+from ckptop.store.promote import ReleaseConfig
+
+if TYPE_CHECKING:
+    import torch
+
+
+def verify_before_load(path: Path) -> None:
+    """Check a checkpoint's bytes against its manifest, or a release's against its sha256.
+
+    A stranger's file has neither: torch's own checks are all there is.
+
+    Raises:
+        NotFound: There is no such file.
+        Damaged: Size or hash differ, or the manifest is unreadable.
+    """
+    if not path.is_file():
+        raise NotFound(f"{path} does not exist")
+    if not manifest_path(path).exists():
+        if release_config_path(path).exists():
+            _verify_release(path)
+        return
+    manifest = read_json(manifest_path(path), Manifest)
+    if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
+        raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
+
+
+def _verify_release(path: Path) -> None:
+    if sha256_of(path) != read_json(release_config_path(path), ReleaseConfig).sha256:
+        raise Damaged(f"{path}: bytes differ from its sha256; it was not loaded. Release the version again as another")
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+    device: str | torch.device | None = None,
+) -> dict[str, Any]:
+    """Verify a checkpoint against its manifest, load it into live objects and return the file's content.
+
+    Raises:
+        NotFound: There is no such file (a FileNotFoundError).
+        Damaged: Its bytes are not those its manifest recorded, or it is no checkpoint.
+        RuntimeError: It is of another model; the first differing names are said. `model` is unchanged.
+    """
+    path = Path(path).resolve()
+    verify_before_load(path)
+    state = tensors.read_state(path, device)
+    tensors.apply_state(state, path, model, optimizer, scheduler, scaler)
+    return state
+
+
+def resume_training(
+    path: str | Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+) -> dict[str, Any]:
+    """Load a checkpoint to go on from; returns `epoch`, `global_step`, `metrics`, `config` and the rest.
+
+    Raises:
+        NotFound: There is no such file.
+        Damaged: Its bytes differ from its manifest.
+        RuntimeError: It is of another model.
+    """
+    state = load_checkpoint(path, model, optimizer, scheduler)
+    return {key: value for key, value in state.items() if not key.endswith("_state_dict")}
