@@ -1,0 +1,62 @@
+"""How long `ckptop --version` and `ckptop ls` take, beside a bare click program and Python itself.
+
+    python benchmarks/startup.py [ROUNDS]
+
+From starting the process to its end, in turn: ours, then each peer. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from support.report import CKPTOP, alternate, print_head, print_seconds, scratch, seconds_of_command
+from support.stores import write_store
+
+ROUNDS = 25
+
+CLICK_PROGRAM = """
+import click
+
+
+@click.command()
+@click.version_option("0.1.0")
+def main():
+    pass
+
+
+main()
+"""
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with scratch() as folder:
+        program = folder / "click_program.py"
+        program.write_text(CLICK_PROGRAM)
+        few = write_store(folder / "few", 10)
+        many = write_store(folder / "many", 1_000)
+        peers = {
+            "a bare click program --version": command(sys.executable, program, "--version"),
+            "python -c pass": command(sys.executable, "-c", "pass"),
+        }
+        print_head("Start-up")
+        ours = {
+            "ckptop --version": command(CKPTOP, "--version"),
+            "ckptop ls, 10 runs × 20": command(CKPTOP, "ls", few),
+            "ckptop ls RUN, 20 checkpoints": command(CKPTOP, "ls", "run-0001", "--store", few),
+        }
+        found = alternate(ours | peers, rounds)
+        print_seconds(found, budgets=dict(zip(ours, (0.10, 0.15, 0.15), strict=True)))
+        found = alternate({"ckptop ls, 1,000 runs × 20": command(CKPTOP, "ls", many)} | peers, max(3, rounds // 5))
+        print_seconds(found)
+
+
+def command(*argv: str | Path) -> Callable[[], float]:
+    return partial(seconds_of_command, [str(word) for word in argv])
+
+
+if __name__ == "__main__":
+    main()
