@@ -1,0 +1,143 @@
+"""Saving until durable, verifying, loading and linking checkpoints, beside torch.save and dd on the same file system.
+
+    python benchmarks/checkpoints.py [--large]
+
+`--large` adds a state of 1.6 GB. Before each timed save everything older is synced, so nobody pays for another.
+Reading is from the page cache: it says what the code costs, not the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import torch
+import xxhash
+from support.report import alternate, print_facts, print_head, print_seconds, scratch, seconds_of
+
+from ckptop.store import CheckpointManager
+from ckptop.store.checkpoint_info import read_info
+from ckptop.store.verify import verify_checkpoint
+
+SIZES_MB = (100, 400)
+LARGE_MB = 1_600
+ROUNDS = 7
+TENSOR_BYTES = 4 * 1024 * 1024
+READ_BYTES = 4 * 1024 * 1024
+MILESTONES = 15
+
+
+class Model(torch.nn.Module):
+    """Random float32 tensors of 4 MiB."""
+
+    def __init__(self, size_mb: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        side = round((TENSOR_BYTES / 4) ** 0.5)
+        tensors = (torch.nn.Parameter(torch.randn(side, side)) for _ in range(-(-size_mb * 1_000_000 // TENSOR_BYTES)))
+        self.layers = torch.nn.ParameterList(tensors)
+
+
+def main() -> None:
+    sizes = (*SIZES_MB, LARGE_MB) if "--large" in sys.argv[1:] else SIZES_MB
+    for size_mb in sizes:
+        with scratch() as folder:
+            measure(folder, Model(size_mb))
+
+
+def measure(folder: Path, model: Model) -> None:
+    manager = CheckpointManager(folder / "checkpoints", max_training_checkpoints=2)
+    source = Path(manager.save_training_checkpoint(model, None, 1, 1, {"val/loss": 1.0}))
+    size_mb = source.stat().st_size / 1e6
+    print_head(f"A state of {size_mb:,.0f} MB")
+    compare_saving(folder, model, manager, source)
+    newest = Path(str(manager.get_latest_checkpoint("training")))
+    compare_reading(model, manager, newest, size_mb)
+    time_milestones(model, manager)
+
+
+def compare_saving(folder: Path, model: Model, manager: CheckpointManager, source: Path) -> None:
+    steps = count(2)
+    copied = folder / "same-bytes.pt"
+    copied.write_bytes(source.read_bytes())
+    dd = ["dd", f"if={copied}", f"of={folder / 'dd.pt'}", "bs=4M", "conv=fsync", "status=none"]
+    found = alternate(
+        {
+            "save_training_checkpoint, durable": partial(
+                seconds_of, lambda: manager.save_training_checkpoint(model, None, 1, next(steps), {"val/loss": 1.0})
+            ),
+            "torch.save in place + fsync": partial(seconds_of, partial(save_with_torch, model, folder / "torch.pt")),
+            "dd conv=fsync": partial(seconds_of, partial(subprocess.run, dd, check=True)),
+        },
+        ROUNDS,
+        before=os.sync,
+    )
+    print_seconds(found)
+    for name in ("dd.pt", "torch.pt", "same-bytes.pt"):
+        (folder / name).unlink()
+
+
+def save_with_torch(model: Model, path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save({"model_state_dict": model.state_dict()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def compare_reading(model: Model, manager: CheckpointManager, path: Path, size_mb: float) -> None:
+    info = read_info(path, "training")
+    verifying = alternate(
+        {
+            "verify_checkpoint": partial(seconds_of, partial(verify_checkpoint, info)),
+            "a plain loop of read and xxh3": partial(seconds_of, partial(hash_plainly, path)),
+        },
+        ROUNDS,
+    )
+    print_seconds(verifying)
+    rates = {name: f"{size_mb / 1e3 / min(times):.1f} GB/s" for name, times in verifying.items()}
+    print_facts("at best", **rates)
+    loading = alternate(
+        {
+            "load_checkpoint, verified": partial(seconds_of, partial(manager.load_checkpoint, str(path), model)),
+            "torch.load + load_state_dict": partial(seconds_of, partial(load_with_torch, model, path)),
+        },
+        ROUNDS,
+    )
+    print_seconds(loading)
+
+
+def hash_plainly(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    buffer = bytearray(READ_BYTES)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        while length := file.readinto(buffer):
+            digest.update(view[:length])
+    return str(digest.hexdigest())
+
+
+def load_with_torch(model: Model, path: Path) -> None:
+    model.load_state_dict(torch.load(path, weights_only=True)["model_state_dict"])
+
+
+def time_milestones(model: Model, manager: CheckpointManager) -> None:
+    """Of a step that has a training checkpoint, so that nothing is written but the manifest."""
+    times = []
+    for number in range(MILESTONES):
+        manager.save_training_checkpoint(model, None, 2 + number, 1, {"val/loss": 1.0})
+        os.sync()
+        began = time.perf_counter()
+        path = manager.save_milestone_checkpoint(model, 1.0 / (2 + number), "val/loss", 2 + number, step=1)
+        times.append(time.perf_counter() - began)
+        assert path is not None
+        assert Path(path).stat().st_nlink > 1, "it was copied, not linked"
+    print_seconds({"save_milestone_checkpoint, linked": times})
+
+
+if __name__ == "__main__":
+    main()
