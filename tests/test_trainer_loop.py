@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_runs import at_step, newest_state, run_training
+from trainer_runs import assert_same_training, at_step, newest_state, run_training
 
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.control import send_request
@@ -19,6 +19,7 @@ from ckptop.store.errors import TrainingFailed
 from ckptop.store.events import read_events
 from ckptop.store.run import Run
 from ckptop.store.store import Store
+from ckptop.trainer.device import Device
 from ckptop.trainer.tasks.diabetes import Diabetes
 from ckptop.trainer.tasks.digits import Digits
 
@@ -137,8 +138,6 @@ def test_a_loss_that_is_no_number_stops_before_the_optimizer_moves(
 
 def test_an_fp16_overflow_skips_the_step_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gradient scaler that starts too high is normal; the loss itself is finite."""
-    from ckptop.trainer.device import Device
-
     monkeypatch.setattr(Device, "scaler", lambda _: torch.amp.GradScaler("cpu", init_scale=2.0**60))
 
     assert run_training(tmp_path, "digits", name="run", epochs="1", precision="fp16", clip_norm="none") == 0
@@ -229,3 +228,40 @@ def test_out_of_memory_is_a_failed_training_with_advice(tmp_path: Path, monkeypa
 
     with pytest.raises(TrainingFailed, match="halve batch_size and double accumulate"):
         run_training(tmp_path, "digits", name="run")
+
+
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop as it runs on a GPU, whose values are read a step late; the arithmetic stays on the CPU."""
+    monkeypatch.setattr(Device, "is_cuda", property(lambda _: True))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+
+
+def test_values_read_a_step_late_are_logged_all_the_same(tmp_path: Path, queued: None) -> None:
+    run_training(tmp_path, name="queued", save_every_steps="7")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Device, "is_cuda", property(lambda _: False))
+        run_training(tmp_path, name="at-once", save_every_steps="7")
+
+    assert_same_training(tmp_path / "queued", tmp_path / "at-once")
+
+
+@pytest.mark.parametrize("bad_step", [16, 17])
+def test_a_loss_read_a_step_late_is_found_before_anything_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: None, bad_step: int
+) -> None:
+    """Step 17 is the epoch's last: its evaluation and checkpoint must not happen."""
+    calls = 0
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return (outputs - targets).abs().mean() * (math.nan if calls == bad_step else 1.0)
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+
+    with pytest.raises(TrainingFailed, match=f"the loss is nan at step {bad_step} "):
+        run_training(tmp_path, name="run", save_every_steps="8")
+
+    assert newest_state(tmp_path / "run")["global_step"] == (8 if bad_step == 16 else 16)
+    assert all("val/loss" not in line for line in lines_of(tmp_path / "run"))

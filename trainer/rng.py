@@ -34,23 +34,27 @@ def capture() -> dict[str, Any]:
             "cached": float(cached),
         },
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of the device in use alone: asking the others would open a context on each.
+        "cuda": [torch.cuda.get_rng_state()] if _uses_cuda() else [],
         "threads": torch.get_num_threads(),
     }
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Put the generators back; of CUDA devices as many as there are now. Threads are `restore_threads`'."""
+    """Put the generators back, CUDA's where it is in use. Threads are `restore_threads`'."""
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     keys = numpy["keys"].cpu().numpy().astype(np.uint32)
     np.random.set_state((numpy["kind"], keys, numpy["position"], numpy["has_gauss"], numpy["cached"]))
     torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available():
-        for device, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(cuda_state.cpu(), device)
+    if state["cuda"] and _uses_cuda():
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 def restore_threads(state: dict[str, Any], wanted: int | None) -> None:
     """Set the thread count: the configuration's where it says one, else the checkpoint's."""
     torch.set_num_threads(wanted or int(state["threads"]))
+
+
+def _uses_cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no types here
