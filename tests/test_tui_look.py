@@ -325,3 +325,44 @@ def test_a_run_that_ended_after_the_first_look_is_read_whole(look: StoreLook, st
     assert detail is not None
     assert detail.row.state == "finished"
     assert ("result", "test/accuracy 0.970") in detail.facts
+
+
+def test_many_runs_appear_step_by_step_the_newest_first(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_READ_SECONDS", "NEXT_READ_SECONDS"):
+        monkeypatch.setattr(f"ckptop.tui.run_views.{name}", 0.0)
+    plans = [RunPlan(name=f"run-{n}", phase="stopped", epochs=2, checkpoints=1) for n in range(5)]
+    store = build_store(tmp_path / "runs", plans, now=clock.now)
+    for age, plan in enumerate(reversed(plans)):
+        os.utime(RunPaths(store / plan.name).record, (clock.now - age, clock.now - age))
+    look = StoreLook(store, "./runs", clock, StillSampler())
+
+    first = look.read(ALL)
+    seen = [len(first.runs)]
+    while look.is_behind:
+        seen.append(len(look.read(Asked()).runs))
+
+    assert seen == sorted(seen)
+    assert seen[-1] == 5
+    assert first.unread == 5 - len(first.runs)
+
+
+def test_a_huge_log_is_read_in_pieces(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptop.tui.logs.READ_BYTES", 1)  # a piece of the tail, a megabyte, at a time
+    plan = RunPlan(name="long", phase="stopped", epochs=100, steps_per_epoch=180, checkpoints=0)
+    look = StoreLook(build_store(tmp_path / "runs", [plan], now=clock.now), "./runs", clock, StillSampler())
+
+    sizes = [value_count(look.read(ALL))]
+    while look.is_behind:
+        sizes.append(value_count(look.read(Asked())))
+
+    assert len(sizes) > 1
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 18_000 + 2 * 100
+
+
+def value_count(snapshot: Snapshot) -> int:
+    assert snapshot.detail is not None
+    assert snapshot.detail.curves is not None
+    return sum(curve.value.size for group in snapshot.detail.curves.groups for curve in group.curves)

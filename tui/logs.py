@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # NumPy takes 0.1 s to import
     from ckptop.store.metric_log import MetricLog
     from ckptop.tui.curves import Curves
 
+READ_BYTES = 32 * 1024 * 1024
+"""Of a log in one look: 0.2 s, after which what was read is shown."""
+
 TREND_POINTS = 16
 """Two a cell of the list's last column."""
 
@@ -42,14 +45,21 @@ class RunLogs:
         for name in set(self._open) - names:
             del self._open[name]
 
-    def follow(self, name: str, root: Path) -> MetricLog:
-        """The log of a run, read up to now."""
+    def let_go(self, name: str) -> None:
+        """Forget the values of a log; its trend stays known."""
+        self._open.pop(name, None)
+
+    def open_log(self, name: str) -> MetricLog | None:
+        """The log of a run as far as it was read; None where there is none."""
+        return self._open.get(name)
+
+    def _follow(self, name: str, root: Path) -> MetricLog:
         from ckptop.store.metric_log import MetricLog
 
         log = self._open.get(name)
         if log is None or log.path.parent != root:
             log = self._open[name] = MetricLog(RunPaths(root).metrics)
-        log.poll()
+        log.poll(READ_BYTES)
         return log
 
     def is_trend_known(self, name: str, root: Path) -> bool:
@@ -62,16 +72,14 @@ class RunLogs:
         known = self._trends.get(name)
         return known[1] if known is not None else ()
 
-    def update_trend(self, name: str, root: Path, metric: str | None) -> MetricLog | None:
-        """Read the log of a run as it is now; None where there is none."""
+    def update(self, name: str, root: Path, metric: str | None) -> MetricLog:
+        """Read the log of a run on, at most `READ_BYTES` of it; the trend is known once that was all."""
         identity = _identity(root)
-        if identity == (-1, -1):
-            self.give_up(name, root)
-            return None
-        log = self.follow(name, root)
-        trend = trend_of(log, metric)
-        known = self.trend(name)
-        self._trends[name] = identity, known if known == trend else trend
+        log = self._follow(name, root)
+        trend = trend_of(log, metric) if identity != (-1, -1) else ()
+        if trend == self.trend(name):
+            trend = self.trend(name)  # the same object: nothing to repaint
+        self._trends[name] = (-2, -2) if log.is_behind else identity, trend
         return log
 
     def give_up(self, name: str, root: Path) -> None:

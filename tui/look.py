@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckptop.host.terminal import clean
+from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.store.records import Metric
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
 from ckptop.tui.logs import RunLogs, last_values_of
-from ckptop.tui.model import CheckpointTableModel, Hardware, RunDetail, RunRow, Snapshot
+from ckptop.tui.model import LIVE_STATES, CheckpointTableModel, Hardware, RunDetail, RunRow, Snapshot
 from ckptop.tui.presenting import run_facts, run_row, table_model, unreadable_row
 from ckptop.tui.run_views import RunViews
 from ckptop.tui.sampling import HardwareSampler
@@ -25,6 +27,10 @@ from ckptop.tui.sorting import sort_runs
 
 TREND_BUDGET_SECONDS = 0.1
 """Spent on trends in one look; the rest comes with the next, so that a key never waits for them."""
+
+
+_BestKey = tuple[int, tuple[CheckpointInfo, ...], Metric | None]
+"""What the best was sought among: the tuple is kept, so that its id is not given to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class StoreLook:
     ) -> None:
         self.root = root
         self.is_behind = False
-        """Whether trends on screen are still to be read."""
+        """Whether something is still to be read, so that the next look should not wait."""
         self._shown_as = clean(shown_as)
         self._clock = clock
         self._sampler = sampler
@@ -63,6 +69,7 @@ class StoreLook:
         self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
         self._detail: RunDetail | None = None
+        self._best: dict[str, tuple[_BestKey, CheckpointInfo | None]] = {}
         self._last: tuple[tuple[object, ...], Snapshot] | None = None
 
     def sample(self) -> None:
@@ -83,15 +90,17 @@ class StoreLook:
         store = self._views.store
         changed = self._views.update(asked.changed)
         self._logs.forget(changed.gone)
-        selected = asked.selected if asked.selected in self._views.names else None
-        if with_logs:
-            self._read_logs(selected or self._first(), asked)
+        self.is_behind = self._views.unread > 0
         self._update_rows(changed.read)
-        selected = selected or self._first()
+        selected = asked.selected if asked.selected in self._rows else self._first()
+        if with_logs:
+            self._read_logs(selected, asked)
+            self._update_rows(frozenset())  # trends
         self._detail = self._make_detail(selected, asked, now, with_logs=with_logs)
         rows = tuple(self._rows.values())
         problem = self._views.problem or store.problem
-        key = (rows, self._detail, self._hardware, problem, store.writable, int(now // 60))
+        unread = self._views.unread
+        key = (rows, self._detail, self._hardware, problem, store.writable, unread, int(now // 60))
         if self._last is not None and self._last[0] == key:
             return self._last[1]
         snapshot = Snapshot(
@@ -102,6 +111,7 @@ class StoreLook:
             hardware=self._hardware,
             problem=clean(problem) if problem is not None else None,
             writable=store.writable,
+            unread=unread,
             loaded=True,
         )
         self._last = key, snapshot
@@ -133,9 +143,17 @@ class StoreLook:
         if view is None:
             return unreadable_row(name, FileNotFoundError(f"{name} is gone"))
         try:
-            return run_row(view, trend, problem)
+            return run_row(view, self._best_of(view), trend, problem)
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             return unreadable_row(name, error)
+
+    def _best_of(self, view: RunView) -> CheckpointInfo | None:
+        """The best checkpoint, sought again only among other checkpoints: ten thousand take 0.1 s."""
+        key = (id(view.checkpoints), view.checkpoints, view.metric)
+        known = self._best.get(view.name)
+        if known is None or known[0][0] != key[0] or known[0][2] != key[2]:
+            known = self._best[view.name] = key, view.best
+        return known[1]
 
     # Logs.
 
@@ -143,25 +161,31 @@ class StoreLook:
         """Trends of the rows on screen, the selected run's first, within the budget."""
         self._logs.keep_open({*asked.visible, *([selected] if selected else [])})
         started = time.monotonic()
-        self.is_behind = False
         order = ([selected] if selected else []) + [name for name in asked.visible if name != selected]
         for name in order:
             view = self._views.get(name)
-            if view is None or isinstance(view, Exception) or self._logs.is_trend_known(name, view.root):
+            if view is None or isinstance(view, Exception):
+                continue
+            if self._logs.is_trend_known(name, view.root) and (name != selected or self._logs.open_log(name)):
                 continue
             if name != selected and time.monotonic() - started > TREND_BUDGET_SECONDS:
                 self.is_behind = True
                 return
             try:
-                log = self._logs.update_trend(name, view.root, view.metric.name if view.metric else None)
-                said = log.first_bad if log is not None else None
+                log = self._logs.update(name, view.root, view.metric.name if view.metric else None)
+                said = log.problem or log.first_bad
             except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
-                said = f"metrics.jsonl cannot be read: {error}"
+                log, said = None, f"metrics.jsonl cannot be read: {error}"
                 self._logs.give_up(name, view.root)
+            if log is not None and log.is_behind:
+                self.is_behind = True
+                continue
             if said is not None:
                 self._log_problems[name] = clean(said)
             else:
                 self._log_problems.pop(name, None)
+            if name != selected and view.state not in LIVE_STATES:
+                self._logs.let_go(name)
 
     # The selected run.
 
@@ -173,7 +197,7 @@ class StoreLook:
         if isinstance(view, Exception):
             return self._unchanged(RunDetail(row, root, (("problem", row.problem or ""),)))
         try:
-            log = self._logs.follow(name, view.root) if with_logs else None
+            log = self._logs.open_log(name) if with_logs else None
             metric = view.metric.name if view.metric is not None else None
             curves = self._logs.curves(name, log, metric) if log is not None else None
             last_values = last_values_of(log) if log is not None else {}
@@ -204,7 +228,7 @@ class StoreLook:
         key = (view.name, view.checkpoints, view.trash_count, damaged, releases)
         if self._table is None or self._table[0] != key:
             production = self._views.store.paths.production
-            self._table = key, table_model(view, damaged, releases, production)
+            self._table = key, table_model(view, self._best_of(view), damaged, releases, production)
         return self._table[1]
 
     def _all_releases(self) -> tuple[ReleaseLine, ...]:

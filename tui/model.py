@@ -143,5 +143,7 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     problem: str | None = None
     """Why actions are off, or why the store cannot be read; one line."""
     writable: bool = True
+    unread: int = 0
+    """Runs still to be read."""
     loaded: bool = False
     """False only before the first read."""

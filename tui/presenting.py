@@ -26,7 +26,7 @@ MOST_METRIC_COLUMNS = 6
 CONFIG_FACTS = ("batch_size", "model", "scheduler")
 
 
-def run_row(view: RunView, trend: tuple[float, ...], problem: str | None) -> RunRow:
+def run_row(view: RunView, best: CheckpointInfo | None, trend: tuple[float, ...], problem: str | None) -> RunRow:
     """The line of a run; `problem` goes before the view's own."""
     record, status = view.record, view.status
     said = problem or view.problem
@@ -41,7 +41,7 @@ def run_row(view: RunView, trend: tuple[float, ...], problem: str | None) -> Run
         total_steps=status.total_steps if status is not None else None,
         progress=view.progress,
         eta_seconds=view.eta_seconds,
-        best=view.best_value,
+        best=best.metric(view.metric.name) if best is not None and view.metric is not None else None,
         metric=clean(view.metric.name, TEXT_LIMIT) if view.metric is not None else None,
         trend=trend,
         created=record.created if record is not None else 0.0,
@@ -57,18 +57,23 @@ def unreadable_row(name: str, error: Exception) -> RunRow:
 
 
 def table_model(
-    view: RunView, damaged: Mapping[str, str], releases: Sequence[ReleaseLine], production: Path
+    view: RunView,
+    best: CheckpointInfo | None,
+    damaged: Mapping[str, str],
+    releases: Sequence[ReleaseLine],
+    production: Path,
 ) -> CheckpointTableModel:
     """The table of a run's checkpoints and of the releases made from them, newest first.
 
     Args:
         view: The run.
+        best: Its best checkpoint.
         damaged: What verification found wrong, by checkpoint key.
         releases: Those made from this run.
         production: The store's directory of releases.
     """
     names = _metric_columns(view)
-    best, latest = view.best, view.latest
+    latest = view.latest
     best_key = best.key if best is not None else None
     latest_key = latest.key if latest is not None else None
     rows = [_row(info, names, best_key, latest_key, damaged.get(info.key)) for info in reversed(view.checkpoints)]
@@ -248,9 +253,8 @@ def _times(view: RunView, now: float) -> list[tuple[str, str]]:
         facts.append(("attempt", format_count(attempt.attempt) + resumed))
         clock = time.strftime("%H:%M", time.localtime(attempt.time))
         facts.append(("started", f"{_ago(now - attempt.time, live=False, now=now)} · {clock}"))
-    newest = max((info.time for info in view.checkpoints), default=None)
-    if newest is not None:
-        facts.append(("saved", _ago(now - newest, live=live, now=now)))
+    if view.checkpoints:
+        facts.append(("saved", _ago(now - view.checkpoints[-1].time, live=live, now=now)))
     return facts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from ckptop.store.store import Store
 from ckptop.store.views import RunView
 
 Stamps = tuple[int, ...]
+
+FIRST_READ_SECONDS = 0.15
+"""Spent at first on runs met for the first time: of a thousand, the newest are on screen at once."""
+NEXT_READ_SECONDS = 0.6
+"""Spent on the rest in each later update; many small steps would repaint the list again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +40,61 @@ class RunViews:
         """Why the store cannot be listed."""
         self._views: dict[str, RunView | Exception] = {}
         self._stamps: dict[str, tuple[Stamps, int]] = {}
+        self._unread: list[str] = []  # the newest last
 
     @property
     def names(self) -> list[str]:
-        """Names of the runs, sorted."""
+        """Names of the runs read so far."""
         return list(self._views)
 
+    @property
+    def unread(self) -> int:
+        """How many runs are still to be read for the first time."""
+        return len(self._unread)
+
     def get(self, name: str) -> RunView | Exception | None:
-        """A run's view; None where there is none of that name."""
+        """A run's view; None where there is none of that name, or it is still to be read."""
         return self._views.get(name)
 
     def update(self, changed: frozenset[str]) -> Changes:
-        """Read what changed: those named, all where the empty name or an unknown one is among them."""
-        names, gone = list(self._views), frozenset[str]()
-        everything = bool(changed - self._views.keys())
+        """Read what changed: those named, all where the empty name or an unknown one is among them.
+
+        Runs met for the first time are read newest first and for a while; the rest are `unread`.
+        """
+        gone: frozenset[str] = frozenset()
+        everything = bool(changed - self._views.keys() - set(self._unread))
         if everything:
-            names = self._list()
-            gone = frozenset(self._views.keys() - set(names))
-            self._views = {name: self._views[name] for name in names if name in self._views}
+            gone = self._list_again()
         read = set()
-        for name in names:
-            known = name in self._views
-            if not known or everything or name in changed:
-                fresh = self._look(name, is_named=name in changed)
-            else:
-                fresh = self._with_time_passed(name)
+        for name in list(self._views):
+            is_named = name in changed
+            fresh = self._look(name, is_named=is_named) if everything or is_named else self._with_time_passed(name)
             if fresh is not None:
                 self._views[name] = fresh
                 read.add(name)
-        self._views = {name: self._views[name] for name in names if name in self._views}
+        until = time.monotonic() + (NEXT_READ_SECONDS if self._views else FIRST_READ_SECONDS)
+        while self._unread:
+            name = self._unread.pop()
+            fresh = self._look(name, is_named=True)
+            if fresh is not None:
+                self._views[name] = fresh
+                read.add(name)
+            if time.monotonic() >= until:
+                break
         return Changes(frozenset(read), gone)
+
+    def _list_again(self) -> frozenset[str]:
+        """Find runs that are new; returns the names of those that are gone."""
+        names = set(self._list())
+        gone = frozenset(self._views.keys() - names)
+        for name in gone:
+            del self._views[name]
+        new = names - self._views.keys()
+        self._unread = sorted(new, key=lambda name: (_stamp(RunPaths(self._root_of(name)).record), name))
+        return gone
+
+    def _root_of(self, name: str) -> Path:
+        return self.store.root if self.store.is_standalone else self.store.root / name
 
     def _list(self) -> list[str]:
         try:
@@ -78,7 +109,7 @@ class RunViews:
     def _look(self, name: str, *, is_named: bool) -> RunView | Exception | None:
         """A new view; None where the run is as it was."""
         old, old_stamps = self._views.get(name), self._stamps.get(name)
-        root = self.store.root if self.store.is_standalone else self.store.root / name
+        root = self._root_of(name)
         stamps = self._stamps[name] = _slow_stamps(root), _stamp(RunPaths(root).status)
         if isinstance(old, RunView) and old_stamps is not None and old_stamps[0] == stamps[0]:
             if old_stamps[1] != stamps[1]:

@@ -84,6 +84,8 @@ class RunsList(CursorList[RunRow]):
         shown = len(self.items)
         count = format_count(total) if shown == total else f"{shown:,} of {total:,}"
         figures = [figure(count)]
+        if self.snapshot is not None and self.snapshot.unread:
+            figures.append(figure(f"reading {self.snapshot.unread:,} more"))
         if self.query_text:
             figures.append(figure("/" + self.query_text, "accent"))
         if self.hidden_below:
