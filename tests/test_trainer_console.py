@@ -141,3 +141,24 @@ def test_a_terminal_that_hung_up_stops_nothing(tmp_path: Path, terminal: tuple[i
     stream.close()
 
     assert (tmp_path / "train.log").read_text() == "one\ntwo\n"
+
+
+def test_without_a_stdout_there_is_the_log(tmp_path: Path) -> None:
+    """As under `>&-`."""
+    console = Console(tmp_path / "train.log", None)
+
+    console.bar(1, 1, 1, 2, 0.5, 0.5)
+    console.say("one")
+    console.close()
+
+    assert (tmp_path / "train.log").read_text() == "one\n"
+
+
+def test_what_others_wrote_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(tmp_path / "train.log", stream)
+
+    console.say("eve\x1b]52;c;aGk=\x07 asked for \x1b[2Jsave")
+    console.close()
+
+    assert stream.getvalue() == (tmp_path / "train.log").read_text() == "eve asked for save\n"

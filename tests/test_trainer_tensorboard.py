@@ -40,17 +40,20 @@ def test_values_that_are_no_numbers_are_kept(tmp_path: Path) -> None:
     assert series["b"] == [(1, math.inf)]
 
 
-def test_a_resume_drops_what_was_abandoned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("from_step", [6, 0])
+def test_a_resume_drops_what_was_abandoned(tmp_path: Path, from_step: int) -> None:
+    """All of it where the first attempt died before anything was saved."""
     first = EventWriter(tmp_path, 0)
     for step in range(1, 11):
         first.log(step, {"loss": 1.0})
     first.close()
-    second = EventWriter(tmp_path, 6)
-    for step in range(7, 10):
+    second = EventWriter(tmp_path, from_step)
+    for step in range(from_step + 1, 10):
         second.log(step, {"loss": 2.0})
     second.close()
 
-    assert read(tmp_path)["loss"] == [(step, 1.0) for step in range(1, 7)] + [(step, 2.0) for step in range(7, 10)]
+    kept, new = range(1, from_step + 1), range(from_step + 1, 10)
+    assert read(tmp_path)["loss"] == [(step, 1.0) for step in kept] + [(step, 2.0) for step in new]
 
 
 def test_a_training_writes_the_same_as_its_log(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import IO, TextIO
 
+from ckptop.host.terminal import clean
 from ckptop.host.units import format_duration
 
 _BAR_SECONDS = 0.1
@@ -23,19 +24,20 @@ _CLEAR_LINE = "\r\x1b[K"
 class Console:
     """Says a line once to everybody: the stream and, unless that is the very file, train.log."""
 
-    def __init__(self, log: Path, stream: TextIO) -> None:
-        """Opens `log` for appending; OSError if that is refused."""
+    def __init__(self, log: Path, stream: TextIO | None) -> None:
+        """Opens `log` for appending; OSError if that is refused. Without a stdout at all `stream` is None."""
         self._stream: IO[str] | None = stream
         self._log: IO[str] | None = log.open("a", encoding="utf-8")
-        if _is_same_file(stream, self._log):
+        if stream is not None and _is_same_file(stream, self._log):
             self._log.close()
             self._log = None
-        self._has_bar = _is_terminal(stream)
+        self._has_bar = stream is not None and _is_terminal(stream)
         self._bar = ""
         self._painted = 0.0
 
     def say(self, line: str) -> None:
-        """One plain line."""
+        """One plain line; what a request or a file name slipped into it is cleaned."""
+        line = clean(line)
         self._print(f"{_CLEAR_LINE if self._bar else ''}{line}\n")
         self.note(line)
         if self._bar:

@@ -181,7 +181,7 @@ class Loop:
             loss = parts.task.loss(parts.model(inputs), targets)
         if len(targets) != samples:
             loss = loss * (len(targets) / samples)
-        (loss if parts.scaler is None else parts.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        (loss if parts.scaler is None else parts.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
 
     def _grad_norm(self) -> torch.Tensor:

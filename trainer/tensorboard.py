@@ -42,9 +42,8 @@ class EventWriter:
         name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         self._records = RecordWriter((directory / name).open("xb"))
         self._write(Event(wall_time=now, file_version="brain.Event:2"))
-        if from_step > 0:
-            start: Any = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=now, step=from_step + 1, session_log=start))
+        start: Any = SessionLog(status=SessionLog.START)
+        self._write(Event(wall_time=now, step=from_step + 1, session_log=start))
         self._queue: queue.SimpleQueue[tuple[float, int, Mapping[str, float]]] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptop-tensorboard", daemon=True)

@@ -61,7 +61,7 @@ def train(options: TrainOptions) -> int:
     """
     task = load_task(options.task)
     settled = settle(options, task)
-    stream = sys.stderr if options.as_json else sys.stdout
+    stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
     outcome = _done_already(settled, stream) or _train(options, task, settled, stream)
     if options.as_json:
         fields = {**vars(outcome), "root": str(outcome.root), "exit_code": outcome.exit_code}
@@ -69,7 +69,7 @@ def train(options: TrainOptions) -> int:
     return outcome.exit_code
 
 
-def _done_already(settled: Settled, stream: TextIO) -> Outcome | None:
+def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
     """A finished run with no epochs to add is left as it is."""
     if settled.name is None or settled.resume not in ("auto", "latest"):
         return None
@@ -83,7 +83,7 @@ def _done_already(settled: Settled, stream: TextIO) -> Outcome | None:
     )
 
 
-def _train(options: TrainOptions, task: Task[Any], settled: Settled, stream: TextIO) -> Outcome:
+def _train(options: TrainOptions, task: Task[Any], settled: Settled, stream: TextIO | None) -> Outcome:
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
     data = task.load(options.data, config.seed)
