@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -72,6 +71,8 @@ class _Commands(click.Group):
 def _require_store_or_suggest(word: str) -> None:
     if Path(word).exists() or os.sep in word:
         return
+    import difflib  # 4 ms that no other command needs
+
     near = difflib.get_close_matches(word, _SUMMARIES, n=1)
     hint = f"did you mean `ckptop {near[0]}`?" if near else "`ckptop --help` lists the commands"
     raise click.UsageError(f"{word!r} is neither a command nor a store; {hint}")
