@@ -148,8 +148,9 @@ class MainScreen(Screen[None]):
 
     def watch_snapshot(self) -> None:
         """Bring layout and footer up to date."""
-        self._relayout()
-        self._update_footer()
+        if self.is_mounted:  # a look at a reactive of a screen in the making calls its watcher
+            self._relayout()
+            self._update_footer()
 
     def on_cursor_list_cursor_moved(self) -> None:
         """Another run under the cursor: read it; other marks: other keys in the footer."""
@@ -197,7 +198,8 @@ class MainScreen(Screen[None]):
 
     def watch_full(self) -> None:
         """Place the panes anew."""
-        self._relayout()
+        if self.is_mounted:
+            self._relayout()
 
     def _update_footer(self) -> None:
         snapshot = self.snapshot

@@ -82,7 +82,7 @@ class CheckpointTable(CursorList[CheckpointRow]):
         detail = self.snapshot.detail if self.snapshot is not None else None
         run = detail.row.name if detail is not None else None
         if run != self._run:
-            self._run, self._cursor_key, self._cursor, self._top = run, None, 0, 0
+            self._run, self._cursor_key, self._cursor, self._top, self._is_moved = run, None, 0, 0, False
             self._keep_marks(set())
         model = detail.table if detail is not None else CheckpointTableModel()
         if model is self._model:

@@ -27,6 +27,9 @@ TIGHT = 40
 BAR_WIDTH = 10
 TREND_WIDTH, WIDE_TREND_WIDTH = 6, 8
 
+LONGEST_BESIDE = 7
+"""Letters of a state that fit beside the percentage; a longer one takes its place."""
+
 ILL_STATES = frozenset({"crashed", "failed", "unreadable"})
 """Written in bold."""
 
@@ -54,7 +57,7 @@ class RunsList(CursorList[RunRow]):
         super().__init__(id=id)
         self._sort = 0
         self._reversed = False
-        self._name_width = 0
+        self._is_loading = True
 
     def watch_snapshot(self) -> None:
         """List the new rows."""
@@ -69,6 +72,9 @@ class RunsList(CursorList[RunRow]):
             return
         needle = self.query_text.casefold()
         matching = [run for run in self.snapshot.runs if needle in run.label.casefold() or needle in run.state]
+        if self._is_loading and not self._is_moved:
+            self._cursor, self._cursor_key = 0, None  # runs still to come may stand above
+        self._is_loading = self.snapshot.unread > 0
         self.set_items(sort_runs(matching, self._sort, reverse=self._reversed))
 
     def key_of(self, item: RunRow) -> str:
@@ -141,6 +147,8 @@ class RunsList(CursorList[RunRow]):
         done = Span(pad_left(format_percent(item.progress), 6))
         if item.state == "running":
             return [done, Span(pad_left(format_duration(item.eta_seconds), 8), "muted")]
+        if len(item.state) > LONGEST_BESIDE:
+            return [Span(pad_left(item.state, 14), tone)]
         return [done, Span(pad_left(item.state, 8), tone)]
 
     def _wide_middle(self, item: RunRow) -> list[Span]:
@@ -152,14 +160,14 @@ class RunsList(CursorList[RunRow]):
             state = Span(pad("  " + item.state, BAR_WIDTH + 16), tone, item.state in ILL_STATES)
             return [state, Span(pad_left(steps, 16), "muted")]
         running = item.state == "running"
-        eta = format_duration(item.eta_seconds) if running else item.state
-        return [
-            Span("  "),
-            *bar(item.progress or 0.0, BAR_WIDTH, "accent" if running else "muted"),
-            Span(pad_left(format_percent(item.progress), 6)),
-            Span(pad_left(eta, 8), "muted" if running else tone),
-            Span(pad_left(steps, 16), "muted"),
-        ]
+        drawn = [Span("  "), *bar(item.progress or 0.0, BAR_WIDTH, "accent" if running else "muted")]
+        if len(item.state) > LONGEST_BESIDE:
+            drawn.append(Span(pad_left(item.state, 14), tone))
+        else:
+            eta = format_duration(item.eta_seconds) if running else item.state
+            drawn.append(Span(pad_left(format_percent(item.progress), 6)))
+            drawn.append(Span(pad_left(eta, 8), "muted" if running else tone))
+        return [*drawn, Span(pad_left(steps, 16), "muted")]
 
     def copy_text(self) -> str:
         """The path of the run."""

@@ -1,0 +1,60 @@
+"""Whole screens as pictures, at the two sizes the interface was drawn for. Look at a difference before accepting it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dashboard import ONE_GPU, StillSampler
+from pilot import wait_for
+from store_fixture import DEFAULT_RUNS, build_store
+from textual.pilot import Pilot
+
+from ckptop.tui.app import CkptopApp
+from ckptop.tui.reader import StoreReader
+from ckptop.tui.screens.main import MainScreen
+
+NOW = 1_763_725_260.0
+"""12:41 in UTC, as in the pictures."""
+
+SnapCompare = Callable[..., bool]
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    for name in ("NO_COLOR", "CKPTOP_THEME"):
+        monkeypatch.delenv(name, raising=False)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> CkptopApp:
+    plans = [replace(plan, size_bytes=1_300_234 if plan.name == "digits-cnn" else 4096) for plan in DEFAULT_RUNS]
+    store = build_store(tmp_path / "runs", plans, now=NOW)
+    reader = StoreReader(store, shown_as="./runs", clock=lambda: NOW, sampler=StillSampler(ONE_GPU), watch=False)
+    return CkptopApp(reader)
+
+
+async def until_complete(pilot: Pilot[None]) -> None:
+    def is_complete() -> bool:
+        screen = pilot.app.screen
+        assert isinstance(screen, MainScreen)
+        shown = screen.snapshot
+        if shown is None or shown.hardware is None or shown.detail is None or shown.detail.curves is None:
+            return False
+        return shown.unread == 0 and all(run.trend for run in screen.query_one("#runs").visible_items)  # type: ignore[attr-defined]
+
+    await wait_for(pilot, is_complete, what="everything on screen")
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_the_main_screen(snap_compare: SnapCompare, app: CkptopApp, size: tuple[int, int]) -> None:
+    assert snap_compare(app, terminal_size=size, run_before=until_complete)
