@@ -7,7 +7,20 @@ from rich.console import Console
 from textual.strip import Strip
 
 from ckptop.tui.ascii_art import TO_ASCII, wants_ascii
-from ckptop.tui.text import Line, Span, bar, changed_span, pad, pad_left, plain, sparkline, spread, to_strip, width_of
+from ckptop.tui.text import (
+    Line,
+    Span,
+    bar,
+    changed_span,
+    pad,
+    pad_left,
+    plain,
+    sparkline,
+    spread,
+    thinned,
+    to_strip,
+    width_of,
+)
 from ckptop.tui.theme import CKPTOP_DARK, GLYPHS, MONO, palette_of
 from ckptop.tui.tight_update import render_cells
 
@@ -120,3 +133,11 @@ def test_cells_are_written_with_each_colour_once(system: str | None) -> None:
 
     assert "ab" in written
     assert written.count("\x1b[m") == (2 if system is not None else 0)
+
+
+def test_a_thinned_trend_keeps_both_ends_and_no_more_than_asked() -> None:
+    """A trend without its beginning makes the last wiggle look like the whole story."""
+    kept = thinned([float(value) for value in range(16)], 12)
+
+    assert (kept[0], kept[-1], len(kept)) == (0.0, 15.0, 12)
+    assert list(kept) == sorted(kept)

@@ -81,6 +81,13 @@ def bar(fraction: float, width: int, tone: str = "accent") -> tuple[Span, ...]:
     return Span(filled, tone), Span(BAR_EMPTY * (width - full - half), "faint")
 
 
+def thinned(values: Sequence[float], count: int) -> Sequence[float]:
+    """At most `count` of the values, evenly over all of them, the first and the last among them; `count` >= 2."""
+    if len(values) <= count:
+        return values
+    return [values[round(place * (len(values) - 1) / (count - 1))] for place in range(count)]
+
+
 def sparkline(values: Sequence[float], lowest: float | None = None, highest: float | None = None) -> str:
     """A braille line of two values a cell and four levels, between the extremes given or found."""
     if not values:

@@ -15,7 +15,7 @@ from ckptop.host.units import format_count, format_duration, format_percent, for
 from ckptop.tui.keys import COPY, SORTING, binding
 from ckptop.tui.model import RunRow, Snapshot
 from ckptop.tui.sorting import SORTS, sort_runs
-from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline
+from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, thinned
 from ckptop.tui.theme import GLYPHS, STATE_TOKENS
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
@@ -137,7 +137,7 @@ class RunsList(CursorList[RunRow]):
         wide = width + 1 >= WIDE
         middle = self._wide_middle(item) if wide else self._middle(item)
         best = Span(pad_left(format_value(item.best), 8 if wide else 7), "foreground", at_cursor)
-        trend = item.trend if wide else item.trend[-2 * TREND_WIDTH :]
+        trend = item.trend if wide else thinned(item.trend, 2 * TREND_WIDTH)
         return Line((glyph, name, *middle, best, Span("  " + sparkline(trend), "accent" if at_cursor else "muted")))
 
     def _middle(self, item: RunRow) -> list[Span]:
