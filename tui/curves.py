@@ -166,24 +166,12 @@ def chart_model(
         step, epoch, time = mark
         return {"step": float(step), "epoch": float(epoch), "time": (time - curves.start_time) / unit_seconds}[axis]
 
-    faded: list[Series] = []
-    live: list[Series] = []
-    for curve in group.curves:
-        x = position(curve)
-        dense = curve.split != "val" and curve.value.size >= DENSE_POINTS and "lr" not in curve.name.split("/")
-        label = curve.split or curve.name
-        kept = ~curve.abandoned
-        if not kept.all():
-            lost = curve.abandoned
-            faded.append(Series(f"{curve.name} dropped", label, x[lost], curve.value[lost], False, faded=True))
-            live.append(Series(curve.name, label, x[kept], curve.value[kept], dense))
-        else:
-            live.append(Series(curve.name, label, x, curve.value, dense))
+    drawn = [part for curve in group.curves for part in _series_of(curve, position(curve))]
     best = None
     if marks.best is not None and marks.best_value is not None and curves.metric in {c.name for c in group.curves}:
         best = (at(marks.best), marks.best_value)
     return ChartModel(
-        series=(*faded, *live),
+        series=tuple(sorted(drawn, key=lambda series: not series.faded)),  # dropped attempts lie underneath
         best=best,
         checkpoints=tuple(at(mark) for mark in marks.checkpoints),
         milestones=tuple(at(mark) for mark in marks.milestones),
@@ -192,6 +180,18 @@ def chart_model(
         smoothing=smoothing,
         subject=f"{curves.run} {group.title}",
     )
+
+
+def _series_of(curve: Curve, x: Floats) -> list[Series]:
+    """What is drawn of a curve: its live points, and apart from them those of dropped attempts."""
+    dense = curve.split != "val" and curve.value.size >= DENSE_POINTS and "lr" not in curve.name.split("/")
+    label, lost = curve.split or curve.name, curve.abandoned
+    if not lost.any():
+        return [Series(curve.name, label, x, curve.value, dense)]
+    return [
+        Series(f"{curve.name} dropped", label, x[lost], curve.value[lost], False, faded=True),
+        Series(curve.name, label, x[~lost], curve.value[~lost], dense),
+    ]
 
 
 def starts_in_log(group: CurveGroup) -> bool:

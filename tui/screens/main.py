@@ -112,7 +112,7 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Start looking at the store."""
         self.query_one(RunsList).focus()
-        self._read_store()
+        self.call_after_refresh(self._read_store)
 
     def on_unmount(self) -> None:
         """Let the reader thread go."""
