@@ -71,16 +71,20 @@ def print_json(value: object) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
     """Print columns two spaces apart; `right` names the right-aligned ones. Cells are cleaned."""
+    cells = [head, *([clean(cell) for cell in row] for row in rows)]
+    columns = [_padded(column, to_right=place in right) for place, column in enumerate(zip(*cells, strict=True))]
+    click.echo("\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True)))
+
+
+def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
+    """The cells of a column, all as wide as the widest."""
     from ckptop.host.units import cell_width
 
-    cells = [list(head), *[[clean(cell) for cell in row] for row in rows]]
-    widths = [max(cell_width(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        padded = []
-        for column, cell in enumerate(row):
-            space = " " * (widths[column] - cell_width(cell))
-            padded.append(space + cell if column in right else cell + space)
-        click.echo("  ".join(padded).rstrip())
+    widths = [cell_width(cell) for cell in cells]
+    most = max(widths)
+    if to_right:
+        return [" " * (most - width) + cell for cell, width in zip(cells, widths, strict=True)]
+    return [cell + " " * (most - width) for cell, width in zip(cells, widths, strict=True)]
 
 
 def say(message: str) -> None:
