@@ -19,7 +19,7 @@ RUNS, PLOTS, CHECKPOINTS, HARDWARE, FACTS = "runs", "plots", "checkpoints", "har
 PANES = (RUNS, PLOTS, CHECKPOINTS, HARDWARE)
 """The panes with a digit, in their order."""
 
-TWO_COLUMNS = Size(100, 28)
+TWO_COLUMNS = Size(110, 28)
 """Body from which on there are two columns."""
 SMALLEST = Size(60, 14)
 """Body below which runs stand alone: a screen of 60x16."""
