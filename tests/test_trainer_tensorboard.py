@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import math
+import os
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from trainer_runs import at_step, logged, run_training
 
+from ckptop.trainer.event_records import masked_checksums
 from ckptop.trainer.tensorboard import EventWriter
 
 
@@ -72,11 +78,37 @@ def test_a_training_writes_the_same_as_its_log(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_events_and_not_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = EventWriter(tmp_path, 0)
 
-    def refuse(record: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class Full:
+        def write(self, data: memoryview) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writer._records, "write", refuse)
+        def close(self) -> None:
+            """As it is."""
+
+    writer._file.close()
+    monkeypatch.setattr(writer, "_file", Full())
     writer.log(1, {"loss": 1.0})
     writer.close()
 
     assert writer.problem == "TensorBoard's event file is incomplete: No space left on device"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=12))
+def test_checksums_are_tensorboard_s_own(records: list[bytes]) -> None:
+    assert masked_checksums(records) == [masked_crc32c(record) for record in records]
+
+
+def test_what_is_queued_is_written_before_the_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptop.trainer.tensorboard._PAUSE_SECONDS", 0.01)
+    writer = EventWriter(tmp_path, 0)
+    (file,) = tmp_path.iterdir()
+    empty_bytes = file.stat().st_size
+
+    writer.log(1, {"loss": 1.0})
+    deadline = time.monotonic() + 30
+    while file.stat().st_size == empty_bytes:
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+    assert read(tmp_path)["loss"] == [(1, 1.0)]
+    writer.close()
