@@ -11,12 +11,10 @@ from click.termui import progressbar
 from ckptop.cli.common import default_store, json_option, print_json, store_or_run
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes
-from ckptop.store.errors import EXIT_DONE
+from ckptop.store.errors import EXIT_DONE, Damaged
 from ckptop.store.find import find_checkpoint
 from ckptop.store.store import Store
-from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_run
-
-EXIT_DAMAGED = 12
+from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_releases, verify_run
 
 
 @click.command()
@@ -35,7 +33,7 @@ def verify(ctx: click.Context, what: str | None, store_path: Path | None, as_jso
                     "findings": findings})  # fmt: skip
     else:
         _print(report)
-    ctx.exit(EXIT_DAMAGED if report.damaged else EXIT_DONE)
+    ctx.exit(Damaged.exit_code if report.damaged else EXIT_DONE)
 
 
 def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report:
@@ -45,8 +43,12 @@ def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report
         return Report(1, info.size_bytes, (finding,) if finding else ())
     store, name = store_or_run(what, store_path)
     views = store.runs() if name is None else [store.run(name)]
-    with progressbar(length=total_bytes(views), label="verifying", file=sys.stderr, hidden=quiet) as bar:
+    with progressbar(
+        length=total_bytes(views), label="verifying", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()
+    ) as bar:
         reports = [verify_run(view, bar.update) for view in views]
+    if name is None:
+        reports.append(verify_releases(store.paths))
     return Report(
         sum(report.checked for report in reports),
         sum(report.checked_bytes for report in reports),

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 EXIT_DONE = 0
 EXIT_NO = 1
-"""The answer is no: `verify` found damage, nothing matched."""
+"""The answer is no: a requirement does not hold, nothing is running, the run is complete."""
 EXIT_STOPPED = 3
 """Stopped on request before the end; the run can be resumed."""
 

@@ -92,7 +92,7 @@ def read_registry(paths: StorePaths) -> Registry:
         OSError: It is there and cannot be read.
     """
     releases: list[ReleaseLine] = []
-    aliases: dict[tuple[str, str], str] = {}
+    aliases: list[AliasLine] = []
     bad_lines = 0
     try:
         lines = paths.registry.read_bytes().split(b"\n")[:-1]
@@ -106,11 +106,12 @@ def read_registry(paths: StorePaths) -> Registry:
                 Version.parse(release.version)
                 releases.append(release)
             elif kind == "alias":
-                alias = msgspec.json.decode(line, type=AliasLine)
-                aliases[alias.model, alias.alias] = alias.version
+                aliases.append(msgspec.json.decode(line, type=AliasLine))
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             bad_lines += bool(line.strip())
-    return Registry(tuple(releases), aliases, bad_lines)
+    released = {(release.model, release.version) for release in releases}
+    known = {(line.model, line.alias): line.version for line in aliases if (line.model, line.version) in released}
+    return Registry(tuple(releases), known, bad_lines)
 
 
 def append_release(paths: StorePaths, release: ReleaseLine, fs: FileSystem = LOCAL) -> None:
@@ -125,7 +126,8 @@ def append_release(paths: StorePaths, release: ReleaseLine, fs: FileSystem = LOC
     alias = AliasLine(
         time=time.time(), model=release.model, alias="latest", version=release.version, actor=current_actor()
     )
-    append_line(paths.registry, _encode(release) + _encode(alias), sync=True, fs=fs)
+    # The alias first: it counts for nothing without its release, so a torn write releases nothing.
+    append_line(paths.registry, _encode(alias) + _encode(release), sync=True, fs=fs)
 
 
 def production_lock(paths: StorePaths) -> FileLock:

@@ -1,4 +1,4 @@
-"""Checking that what is on disk is what was written: sizes, hashes, manifests, orphans, logs."""
+"""Checking that what is on disk is what was written: sizes, hashes, manifests, releases, orphans."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.hashing import xxh3_128_of
+from ckptop.store.errors import StoreError
+from ckptop.store.hashing import sha256_of, xxh3_128_of
+from ckptop.store.layout import StorePaths
 from ckptop.store.names import is_link_name
+from ckptop.store.registry import ReleaseLine, read_registry, release_path
 from ckptop.store.views import RunView
 
 Progress = Callable[[int], None]
@@ -83,6 +86,34 @@ def verify_run(view: RunView, progress: Progress | None = None) -> Report:
     for tier in ("training", "milestone"):
         findings += _leftovers(view.checkpoint_paths.tier(tier))
     return Report(len(view.checkpoints), view.size_bytes, tuple(findings))
+
+
+def verify_releases(paths: StorePaths) -> Report:
+    """Compare every release with the size and sha256 the registry recorded."""
+    registry = read_registry(paths)
+    findings = []
+    for release in registry.releases:
+        problem = _release_problem(paths, release)
+        if problem is not None:
+            key = f"production/{release.file}"
+            findings.append(Finding(key, f"{release.file}: {problem}", f"release {release.model} as a new version"))
+    if registry.bad_lines:
+        what = f"{paths.registry.name} holds {registry.bad_lines} lines that are no JSON of ours"
+        findings.append(Finding(paths.registry.name, what, "restore it from a backup"))
+    checked_bytes = sum(release.size_bytes for release in registry.releases)
+    return Report(len(registry.releases), checked_bytes, tuple(findings))
+
+
+def _release_problem(paths: StorePaths, release: ReleaseLine) -> str | None:
+    try:
+        file = release_path(paths, release)
+        if file.stat().st_size != release.size_bytes or sha256_of(file) != release.sha256:
+            return "bytes differ from the registry's sha256"
+    except FileNotFoundError:
+        return "the file is gone"
+    except (StoreError, OSError) as error:
+        return str(error)
+    return None
 
 
 def total_bytes(views: Iterable[RunView]) -> int:

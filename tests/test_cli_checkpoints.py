@@ -188,3 +188,33 @@ def test_a_recorded_command_others_could_have_written_is_not_run(
 
     assert code == 10
     assert "can be written by others" in capsys.readouterr().err
+
+
+def test_verify_of_a_store_looks_at_its_releases_too(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ckptop.store import CheckpointManager
+
+    manager = CheckpointManager(store / "cnn" / "checkpoints", store_root=store, model_name="cnn")
+    import torch
+
+    released = Path(manager.save_production_checkpoint(torch.nn.Linear(2, 1), "1.0.0", {}, {}))
+    assert run(["verify"]) == 0
+    data = bytearray(released.read_bytes())
+    data[len(data) // 2] ^= 1
+    released.write_bytes(data)
+
+    code = run(["verify"])
+
+    assert code == 12
+    assert "cnn_v1.0.0.pt" in capsys.readouterr().out
+
+
+def test_json_is_ascii_alone(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An 8-bit control character in a file's string would steer a terminal."""
+    record = store / "cnn" / "run.json"
+    record.write_text(record.read_text().replace('"task": "digits"', '"task": "\u009b31m\u202e\x7f"'))
+
+    run(["ls", "--json"])
+
+    shown = capsys.readouterr().out
+    assert shown.isascii()
+    assert "\x7f" not in shown

@@ -146,7 +146,7 @@ def test_registry_lines_are_read_back(tmp_path: Path) -> None:
 
 
 def test_a_bad_registry_line_is_counted_and_hides_no_other(tmp_path: Path) -> None:
-    good, alias = (GOLDEN / "registry.jsonl").read_bytes().splitlines(keepends=True)
+    alias, good = (GOLDEN / "registry.jsonl").read_bytes().splitlines(keepends=True)
     newer = b'{"time":1.0,"event":"yanked","model":"cnn","version":"1.2.0"}\n'
     bad_version = good.replace(b'"1.2.0"', b'"one"')
     paths = StorePaths(tmp_path)
@@ -163,7 +163,7 @@ def test_a_bad_registry_line_is_counted_and_hides_no_other(tmp_path: Path) -> No
 
 
 def test_alias_lines_have_a_shape_of_their_own() -> None:
-    line = (GOLDEN / "registry.jsonl").read_bytes().splitlines()[1]
+    line = (GOLDEN / "registry.jsonl").read_bytes().splitlines()[0]
 
     assert msgspec.json.decode(line, type=AliasLine) == AliasLine(
         time=TIME, model="cnn", alias="latest", version="1.2.0", actor=ADA
