@@ -9,16 +9,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints
+from ckptop.store.checkpoint_info import CheckpointInfo, is_live, read_checkpoints
 from ckptop.store.cleanup import protection_of
 from ckptop.store.errors import StoreError
 from ckptop.store.events import append_event
+from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.retention import Plan, Policy, plan
 from ckptop.store.trash import TrashEntry, delete, restore
-from ckptop.store.views import RunView
+from ckptop.store.views import RunView, read_run, read_standalone
 
 
 def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
@@ -36,10 +37,10 @@ def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> 
         OSError: The disk refused; each checkpoint is whole, here or in the trash.
     """
     paths = view.checkpoint_paths
+    _refuse_links(view)
     with FileLock(paths.lock):
-        attempts = view.record.attempts if view.record else ()
-        now = read_checkpoints(paths, attempts)
-        decided = plan(now, policies, protection_of(view.record, view.status))
+        view = read_again(view)  # what was resumed, saved or deleted since the plan was shown counts
+        decided = plan_prune(view, policies)
         entries = delete(paths, [item.info for item in decided.deleted], fs)
         _refresh_links(view, fs)
         if entries:
@@ -57,7 +58,9 @@ def delete_checkpoints(
         OSError: The disk refused; each checkpoint is whole, here or in the trash.
     """
     wanted = list(checkpoints)
+    _refuse_links(view)
     with FileLock(view.checkpoint_paths.lock):
+        view = read_again(view)
         _refuse_protected(view, wanted)
         entries = delete(view.checkpoint_paths, wanted, fs)
         _refresh_links(view, fs)
@@ -82,14 +85,30 @@ def restore_checkpoints(view: RunView, entries: Sequence[TrashEntry], fs: FileSy
 
     Raises:
         NotFound: One was purged meanwhile.
-        StoreError: One of that name exists again.
+        StoreError: One of that name exists again, or the run has gone back behind it; none was restored.
         OSError: The disk refused; each checkpoint is whole, here or in the trash.
     """
+    _refuse_links(view)
     with FileLock(view.checkpoint_paths.lock):
+        view = read_again(view)
+        for entry in entries:
+            if view.record is not None and not is_live(entry.info, view.record.attempts):
+                raise StoreError(f"{entry.home} is of an abandoned attempt of {view.name}; it was left in the trash")
         restored = restore(view.checkpoint_paths, entries, fs)
         _refresh_links(view, fs)
         _tell(view, "restored", [info.key for info in restored])
     return restored
+
+
+def read_again(view: RunView) -> RunView:
+    """The same run as it is now."""
+    return read_standalone(view.root) if view.record is None and view.problem is None else read_run(view.root)
+
+
+def _refuse_links(view: RunView) -> None:
+    """A stranger's store may hold links that lead out of it: nothing is changed through one."""
+    paths = view.checkpoint_paths
+    refuse_links(view.root, paths.root, paths.training, paths.milestone, paths.trash, paths.staging)
 
 
 def _refresh_links(view: RunView, fs: FileSystem) -> None:

@@ -113,6 +113,7 @@ class CheckpointManager:
         self.compress, self.model_name = compress, model_name
         self._paths = CheckpointPaths(self.checkpoint_dir)
         self._store = StorePaths(Path(store_root) if store_root is not None else self.checkpoint_dir)
+        self._is_alone = store_root is None
         self._run, self._fs = run or RunLink(), fs
         self._on_event, self._before_save = on_event or _ignore, before_save
         wanted = (self.training_dir, self.milestone_dir, self.production_dir, self.metadata_dir)
@@ -190,11 +191,9 @@ class CheckpointManager:
             scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=extra,
         )  # fmt: skip
         began = time.monotonic()
-        final = self._write_and_commit(state, "training", lambda copy: training_name(epoch, step, copy))
-        if (latest := self.get_latest_checkpoint()) is not None:
-            point(self._fs, self._paths.staging, self.training_dir / "latest.pt", latest.name)
+        final, size_bytes = self._write_and_commit(state, "training", lambda copy: training_name(epoch, step, copy))
         seconds = round(time.monotonic() - began, 6)
-        details = {"checkpoint": f"training/{final.name}", "size_bytes": final.stat().st_size, "seconds": seconds}
+        details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
         self._on_event("saved", step, details)
         self._retain(step, just_saved=f"training/{final.name}")
         return str(final)
@@ -252,18 +251,15 @@ class CheckpointManager:
             return milestone_name(metric_name, value, epoch, copy)
 
         source = self._training_at(epoch, step) if step is not None else None
-        if source is not None:
-            final = self._link_and_commit(source, ranking, stored_metrics(every_metric), name_of)
-        else:
+        final = self._link_and_commit(source, ranking, stored_metrics(every_metric), name_of) if source else None
+        if final is None:
             state = tensors.build_state(
                 "milestone", model, epoch=epoch, global_step=step or 0, metrics=every_metric, config=config,
                 git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
                 scheduler=scheduler if self.save_scheduler else None, scaler=scaler, metadata=metadata,
                 extra=extra,
             )  # fmt: skip
-            final = self._write_and_commit(state, "milestone", name_of, ranking)
-        link = self.milestone_dir / f"best_{file_safe_metric(metric_name)}.pt"
-        point(self._fs, self._paths.staging, link, final.name)
+            final, _size_bytes = self._write_and_commit(state, "milestone", name_of, ranking)
         details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
         self._on_event("milestone", step or 0, details)
         self._retain(step or 0, just_saved=f"milestone/{final.name}")
@@ -302,7 +298,7 @@ class CheckpointManager:
         )  # fmt: skip
         release = release_state(
             self._store, state, manifest, None, None, model=self.model_name, version=Version.parse(version),
-            card=model_card, fs=self._fs,
+            card=model_card, alone=self._is_alone, fs=self._fs,
         )  # fmt: skip
         return str(self.production_dir / release.file)
 
@@ -321,7 +317,9 @@ class CheckpointManager:
         same = [info for info in same if info.attempt == self._run.attempt]
         return max(same, key=lambda info: info.order, default=None)
 
-    def _write_and_commit(self, state: tensors.State, tier: Tier, name_of: Any, ranking: Ranking | None = None) -> Path:
+    def _write_and_commit(
+        self, state: tensors.State, tier: Tier, name_of: Any, ranking: Ranking | None = None
+    ) -> tuple[Path, int]:
         staged = self._paths.staging / staged_name(name_of(1))
         with removed_on_error(staged, self._fs):
             written = tensors.write_state(staged, state, self._fs, compress=self.compress)
@@ -335,12 +333,14 @@ class CheckpointManager:
             )  # fmt: skip
             index = index_tensors(staged)
             with FileLock(self._paths.lock):
-                directory = self._paths.tier(tier)
-                return commit(self._fs, self._paths, staged, directory, name_of, manifest, index)
+                final = commit(self._fs, self._paths, staged, self._paths.tier(tier), name_of, manifest, index)
+                self._point_at(final, ranking)
+                return final, written.size_bytes
 
     def _link_and_commit(
         self, source: CheckpointInfo, ranking: Ranking, metrics: dict[str, float | str], name_of: Any
-    ) -> Path:
+    ) -> Path | None:
+        """A milestone that shares the bytes of a training checkpoint; None if a person just deleted that one."""
         assert source.manifest is not None  # noqa: S101 - _training_at returns none without
         manifest = msgspec.structs.replace(
             source.manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, time=time.time(),
@@ -348,9 +348,21 @@ class CheckpointManager:
         )  # fmt: skip
         index = read_index(source.path)
         with FileLock(self._paths.lock):
+            if not source.path.exists():
+                return None
             staged = link_or_copy(self._fs, self._paths, source.path)
             with removed_on_error(staged, self._fs):
-                return commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)
+                final = commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)
+            self._point_at(final, ranking)
+            return final
+
+    def _point_at(self, final: Path, ranking: Ranking | None) -> None:
+        """Move the link that a save moves, under the lock of its commit."""
+        if ranking is not None:
+            link, target = self.milestone_dir / f"best_{file_safe_metric(ranking.name)}.pt", final
+        else:
+            link, target = self.training_dir / "latest.pt", self.get_latest_checkpoint() or final
+        point(self._fs, self._paths.staging, link, target.name)
 
     # Keeping
 
@@ -371,7 +383,9 @@ class CheckpointManager:
                 self._on_event("pruned", step, {"checkpoints": names, "freed_bytes": done.deleted_bytes})
 
     def _protection(self, just_saved: str | None = None) -> Protection:
-        return Protection(metric=self._run.metric, started_from=self._run.started_from, just_saved=just_saved)
+        return Protection(
+            metric=self._run.metric, started_from=self._run.started_from, promoted=True, just_saved=just_saved
+        )
 
     def cleanup_old_checkpoints(self, tier: Tier = "training", keep: int = 3) -> Plan:
         """Delete all but the newest `keep` of a tier for good; protected ones stay. Returns what was done."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ckptop.store.errors import Damaged, NotFound
+from ckptop.store.errors import Damaged, NotFound, StoreError
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.staging import removed_on_error, staged_name
 
@@ -92,3 +92,14 @@ def decode(data: bytes, kind: type[T], path: Path) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = "is truncated" if "truncated" in str(error) or not data else f"does not hold what it should: {error}"
         raise Damaged(f"{path} {what}") from None
+
+
+def refuse_links(*directories: Path) -> None:
+    """Return if none of these directories is a symbolic link; one that is not there is fine.
+
+    Raises:
+        StoreError: One is: it may lead out of the store, and nothing is changed through it.
+    """
+    for directory in directories:
+        if directory.is_symlink():
+            raise StoreError(f"{directory} is a symbolic link; a store's directories never are: nothing was changed")

@@ -32,6 +32,9 @@ def point(fs: FileSystem, staging: Path, link: Path, target_name: str) -> None:
     Raises:
         OSError: The disk refused; the old link, if any, is as it was.
     """
+    if link.exists() and not link.is_symlink():
+        return  # somebody's own file of that name is worth more than a convenience
+    fs.mkdir(staging)
     staged = staging / staged_name(link.name)
     try:
         fs.symlink(target_name, staged)

@@ -58,6 +58,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     xxh3_128: str
     """Hex of the whole file."""
     pinned: Pin | None = None
+    promoted: Actor | None = None
+    """Who made a milestone of it by hand; automatic retention keeps it."""
     forks: list[str] = []
     """Runs that began from this checkpoint; it is kept for them."""
 

@@ -21,7 +21,7 @@ from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_check
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event, current_actor
-from ckptop.store.files import write_durably
+from ckptop.store.files import refuse_links, write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import sha256_of
 from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, release_config_path
@@ -121,6 +121,7 @@ def promote_to_milestone(
         NotFound: It is gone, or did not record the metric.
         Damaged: Its manifest is unreadable or its bytes differ from it.
     """
+    refuse_links(view.root, view.checkpoint_paths.root, view.checkpoint_paths.milestone, view.checkpoint_paths.staging)
     if info.tier != "training":
         raise UsageError(f"{info.key} is a {info.tier} already")
     manifest = _verified(info)
@@ -130,7 +131,13 @@ def promote_to_milestone(
         raise NotFound(f"{info.key} recorded no {ranking.name}; it recorded {', '.join(manifest.metrics) or 'nothing'}")
     paths = view.checkpoint_paths
     new = msgspec.structs.replace(
-        manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, pinned=None, forks=[]
+        manifest,
+        id=secrets.token_hex(8),
+        tier="milestone",
+        ranking=ranking,
+        pinned=None,
+        forks=[],
+        promoted=current_actor(),
     )
     index = read_index(info.path)
     with FileLock(paths.lock):
@@ -223,11 +230,12 @@ def release_state(
     model: str,
     version: Version,
     card: Mapping[str, Any] | None,
+    alone: bool = False,
     fs: FileSystem = LOCAL,
 ) -> ReleaseLine:
     """Write and register a release of `state`; errors as `promote_to_production`.
 
-    `view` and `info` are None for a stand-alone manager's model, which came from no checkpoint.
+    `view` and `info` are None for a model that came from no checkpoint; `alone` is a stand-alone manager's.
     """
     from ckptop.store import tensors
 
@@ -249,7 +257,7 @@ def release_state(
         with production_lock(store):
             _require_unreleased(store, release, fs)
             _write_config(final, release, manifest, card, staging, fs)
-            _write_card(store, release, card, staging, fs, alone=view is None)
+            _write_card(store, release, card, staging, fs, alone=alone)
             fs.rename(staged, final)
             fs.fsync_dir(store.production)
             append_release(store, release, fs)
@@ -298,7 +306,8 @@ def _write_card(
     alone: bool,
 ) -> None:
     """`v1.0.0.json` for a stand-alone manager's one model, else `<model>/v1.0.0.json`."""
-    directory = store.model_cards if alone else store.model_cards / release.model
+    others = any(line.model != release.model for line in read_registry(store).releases)
+    directory = store.model_cards if alone and not others else store.model_cards / release.model
     fs.mkdir(directory)
     text = {
         "model": release.model, "version": release.version, "file": release.file, "sha256": release.sha256,

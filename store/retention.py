@@ -55,6 +55,8 @@ class Protection:
     """The run's metric; the best by it is protected."""
     started_from: frozenset[str] = frozenset()
     """Keys (`training/<name>`) a live attempt started from."""
+    promoted: bool = False
+    """Whether milestones made by hand are; so they are from automatic retention."""
     just_saved: str | None = None
     """Key of the save that retention follows: a training begun anew in an old directory counts from epoch 1 again."""
 
@@ -167,6 +169,8 @@ def _protected(
         if best is not None:
             yield best.key, f"best {protection.metric.name}"
     for info in checkpoints:
+        if protection.promoted and info.manifest is not None and info.manifest.promoted is not None:
+            yield info.key, "promoted by hand"
         if info.pinned:
             yield info.key, "pinned"
         if info.key == protection.just_saved:

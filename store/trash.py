@@ -112,6 +112,21 @@ def _entry_directories(paths: CheckpointPaths) -> list[Path]:
         return []
 
 
+def bytes_freed_by_purge(entries: Sequence[TrashEntry]) -> int:
+    """Bytes that only these hold: an inode with a further name, such as a live milestone's, frees nothing."""
+    names: dict[tuple[int, int], int] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    for entry in entries:
+        names[entry.info.inode] = names.get(entry.info.inode, 0) + 1
+        sizes[entry.info.inode] = entry.info.size_bytes
+    freed = 0
+    for entry in {item.info.inode: item for item in entries}.values():
+        with suppress(FileNotFoundError):
+            if entry.info.path.lstat().st_nlink == names[entry.info.inode]:
+                freed += sizes[entry.info.inode]
+    return freed
+
+
 def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, fs: FileSystem = LOCAL) -> int:
     """Remove trashed checkpoints for good, all by default; returns the bytes freed, each inode once.
 

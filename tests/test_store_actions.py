@@ -20,6 +20,7 @@ from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.manifest import Manifest, encode
 from ckptop.store.records import Attempt, RunRecord, Status
 from ckptop.store.retention import Policy
+from ckptop.store.run import Run
 from ckptop.store.trash import list_trash
 from ckptop.store.views import read_run, read_standalone
 
@@ -124,3 +125,36 @@ def test_a_stand_alone_set_is_acted_on_without_events(tmp_path: Path) -> None:
     assert len(manager.list_checkpoints()["training"]) == 2
     assert list_trash(manager.paths) == []
     assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_a_plan_shown_before_a_resume_does_not_delete_where_it_began(tmp_path: Path) -> None:
+    """The run is read again under the lock: what happened while the dialog was open counts."""
+    with Run.create(tmp_path, name="mine", task="toy") as run:
+        for step in range(1, 6):
+            run.checkpoints.max_training_checkpoints = 0
+            run.checkpoints.save_training_checkpoint(tiny_model(), None, step, step, {})
+    shown = read_run(tmp_path / "mine")
+    resumed = Run.create(tmp_path, name="mine", task="toy", resume="step=3")
+    resumed.begin()
+
+    prune(shown, [Policy(keep_last=0)])
+
+    kept = {info.step for info in read_run(tmp_path / "mine").checkpoints}
+    resumed.finish("finished", code=0)
+    assert kept == {3}
+
+
+def test_nothing_is_changed_through_a_linked_directory(tmp_path: Path) -> None:
+    """A stranger's store may hold links that lead out of it."""
+    with Run.create(tmp_path / "runs", name="mine", task="toy") as run:
+        run.checkpoints.save_training_checkpoint(tiny_model(), None, 1, 1, {})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (run.root / "checkpoints" / ".trash").symlink_to(outside)
+    view = read_run(run.root)
+
+    with pytest.raises(StoreError, match="symbolic link"):
+        delete_checkpoints(view, view.checkpoints)
+
+    assert list(outside.iterdir()) == []
+    assert view.checkpoints[0].exists()

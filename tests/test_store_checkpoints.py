@@ -21,7 +21,10 @@ from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.layout import manifest_path
 from ckptop.store.loading import load_checkpoint, resume_training
+from ckptop.store.promote import promote_to_milestone
+from ckptop.store.run import Run
 from ckptop.store.verify import verify_checkpoint
+from ckptop.store.views import read_run
 
 EMPTY = inspect.Parameter.empty
 
@@ -577,3 +580,30 @@ def test_metric_of_the_run_decides_what_best_is(tmp_path: Path) -> None:
         manager.save_training_checkpoint(tiny_model(), None, epoch, epoch, {METRIC.name: accuracy, "f1": f1})
 
     assert [item.epoch for item in manager.list_checkpoints()["training"]] == [1, 3]
+
+
+def test_a_milestone_made_by_hand_outlives_three_better_ones(tmp_path: Path) -> None:
+    """A person's choice is not the trainer's to delete."""
+    with Run.create(tmp_path, name="mine", task="toy", metric=("acc", "max"), max_milestones=1) as run:
+        run.checkpoints.save_training_checkpoint(tiny_model(), None, 1, 1, {"acc": 0.1})
+        view = read_run(run.root)
+        chosen = promote_to_milestone(view, view.checkpoints[0])
+        for epoch in range(2, 6):
+            run.checkpoints.save_milestone_checkpoint(tiny_model(), epoch / 10, "acc", epoch, step=epoch)
+
+    assert chosen.exists()
+    assert {info.epoch for info in read_run(run.root).checkpoints if info.tier == "milestone"} == {1, 5}
+
+
+def test_a_training_checkpoint_deleted_meanwhile_costs_the_milestone_a_copy(tmp_path: Path) -> None:
+    """A viewer may delete between the save and the link."""
+    manager = CheckpointManager(tmp_path)
+    path = manager.save_training_checkpoint(tiny_model(), None, 1, 1, {})
+    listed = manager._training_at(1, 1)
+    Path(path).unlink()
+    manager._training_at = lambda epoch, step: listed  # type: ignore[method-assign]  # as seen just before
+
+    made = manager.save_milestone_checkpoint(tiny_model(), 0.5, "acc", 1, step=1)
+
+    assert made is not None
+    assert Path(made).exists()

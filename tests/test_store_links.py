@@ -12,6 +12,7 @@ from power_cut import HastyFileSystem
 from tiny_model import HASTY, clone, find, make_run, manager_of, save, tiny_model
 
 from ckptop.store.checkpoint_info import read_checkpoints
+from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import point, refresh_links
 from ckptop.store.verify import verify_run
@@ -107,3 +108,16 @@ def test_a_refusal_for_another_reason_is_told(paths: CheckpointPaths) -> None:
         point(Full(), paths.staging, paths.training / "latest.pt", "x.pt")
 
     assert links(paths)["latest.pt"] == "checkpoint_epoch_0005_step_00000500.pt"
+
+
+def test_a_link_never_takes_the_place_of_a_committed_file(tmp_path: Path) -> None:
+    """A metric may be called like a milestone's file."""
+    manager = CheckpointManager(tmp_path)
+    first = manager.save_milestone_checkpoint(tiny_model(), 0.85, "accuracy", 7)
+    assert first is not None
+    before = Path(first).read_bytes()
+
+    manager.save_milestone_checkpoint(tiny_model(), 0.9, "accuracy_0.8500_epoch_0007", 8)
+
+    assert not Path(first).is_symlink()
+    assert Path(first).read_bytes() == before
