@@ -5,6 +5,7 @@ Reads do not go through it: they change nothing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -60,8 +61,14 @@ class FileSystem:
         path.unlink()
 
     def mkdir(self, path: Path) -> None:
-        """Make a directory and its parents; no error if it is there."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Make a directory and its parents, durably; no error if it is there."""
+        if path.is_dir():
+            return
+        if path.parent != path:
+            self.mkdir(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        self.fsync_dir(path.parent)
 
     def rmdir(self, path: Path) -> None:
         """Remove an empty directory."""

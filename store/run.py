@@ -28,6 +28,8 @@ from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
 from ckptop.store.errors import Damaged, DiskError, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event
+from ckptop.store.files import write_durably
+from ckptop.store.fs import LOCAL
 from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
 from ckptop.store.heartbeat import Heartbeat
 from ckptop.store.layout import RunPaths
@@ -81,6 +83,7 @@ class Run:
         self._checkpoints: Any = None
         self._metrics = MetricWriter(paths.metrics)
         self._system = MetricWriter(paths.system)
+        self._status_before = paths.status.read_bytes() if paths.status.is_file() else None
         self._heartbeat = Heartbeat(paths, self._first_status(), self._look_for_requests)
         self._heartbeat.start()
 
@@ -144,7 +147,7 @@ class Run:
         _require_new_or_resumed(paths, resume)
         try:
             for directory in (paths.control, paths.checkpoints.staging):
-                directory.mkdir(parents=True, exist_ok=True)
+                LOCAL.mkdir(directory)
         except OSError as error:
             raise DiskError(
                 error.errno, f"{paths.root} cannot be made: {error.strerror}; --store names another"
@@ -221,7 +224,6 @@ class Run:
         """
         if self._begun:
             return
-        self._begun = True
         now = time.time()
         attempt = Attempt(
             attempt=self.attempt, from_step=self.start.from_step, from_checkpoint=self.start.key, time=now,
@@ -236,7 +238,8 @@ class Run:
             write_record(self.paths, self.record)
             discard_abandoned(self.paths, self.record)
         except OSError as error:
-            raise DiskError(error.errno, f"{self.root} cannot be written: {error.strerror}") from None
+            raise DiskError(error.errno, f"{self.root} cannot be written: {error.strerror or error}") from None
+        self._begun = True
         if self._checkpoints is not None:
             self._checkpoints.bind(self._link())
         totals = {"total_epochs": total_epochs, "total_steps": total_steps}
@@ -348,6 +351,9 @@ class Run:
         self._system.close()
         try:
             self._heartbeat.stop(phase, Exit(code=code, error=error))
+            if phase == "failed" and not self._begun and self._status_before is not None:
+                # Nothing was changed, so the run is what it was: finished, stopped, crashed.
+                write_durably(self.paths.status, self._status_before)
         except OSError as refused:
             raise DiskError(refused.errno, f"{self.paths.status} cannot be written: {refused.strerror}") from None
         finally:
@@ -388,6 +394,9 @@ class Run:
         with contextlib.suppress(OSError):
             found = pending(self.paths, attempt_time=self._created)
             for refused in found.refused:
+                if refused.id in self._seen_requests:
+                    continue  # its file could not be removed; once is enough
+                self._seen_requests.add(refused.id)
                 answer(self.paths, refused, False, f"refused: {refused.reason}", attempt=self.attempt)
             for request in found.requests:
                 if request.id not in self._seen_requests:
@@ -426,7 +435,7 @@ def _new_record(
 ) -> RunRecord:  # fmt: skip
     return RunRecord(
         id=secrets.token_hex(8), name=name, task=task, created=time.time(), config=dict(config or {}), seed=seed,
-        command=command or capture_command(sys.argv), git_commit=git_commit(), host=socket.gethostname(),
+        command=command or capture_command(sys.orig_argv[1:]), git_commit=git_commit(), host=socket.gethostname(),
         parent=parent, metric=Metric(name=metric[0], mode=metric[1]) if metric else None, data=data,
     )  # fmt: skip
 

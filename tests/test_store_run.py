@@ -327,6 +327,7 @@ def test_what_was_logged_is_durable_before_its_checkpoint(tmp_path: Path, monkey
     order: list[str] = []
     with create(tmp_path) as run:
         run.log(1, {"a": 1.0})
+        manager = run.checkpoints
         sync = os.fsync
         metrics = os.stat(run.paths.metrics).st_ino
 
@@ -335,7 +336,7 @@ def test_what_was_logged_is_durable_before_its_checkpoint(tmp_path: Path, monkey
             sync(descriptor)
 
         monkeypatch.setattr(os, "fsync", watch)
-        path = run.checkpoints.save_training_checkpoint(tiny_model(), None, 1, 1, {})
+        path = manager.save_training_checkpoint(tiny_model(), None, 1, 1, {})
         monkeypatch.undo()
 
     assert Path(path).exists()
