@@ -88,7 +88,12 @@ def _load(
     if path is None:
         return Progress(), None
     configured = hyperparameters(optimizer)
-    state = run.checkpoints.load_checkpoint(path, model, optimizer, None, scaler, device.torch_device)
+    try:
+        state = run.checkpoints.load_checkpoint(path, model, optimizer, None, scaler, device.torch_device)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UsageError(f"{error}; resume with the model it was trained with") from None
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)  # the configuration decides, not what was saved
     progress = progress_of(state, path.name, batches)

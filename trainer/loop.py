@@ -116,7 +116,7 @@ class Loop:
         while progress.batch < self._batches.batch_count:
             self._answer_requests()
             if self._run.should_stop:
-                self._save()
+                self._save(must=True)
                 return False
             self._train_step(batches)
             if self._due_by_steps() and progress.batch < self._batches.batch_count:
@@ -140,7 +140,7 @@ class Loop:
         progress.begin_next_epoch()
         due = epoch % self._config.save_every_epochs == 0 or epoch == self._config.epochs
         if due or self._run.should_stop or self._due_by_steps():
-            self._save(metrics)
+            self._save(metrics, must=self._run.should_stop or epoch == self._config.epochs)
         self._save_milestone(value, epoch, metrics)
 
     def _note_best(self, value: float, epoch: int) -> None:
@@ -244,32 +244,51 @@ class Loop:
 
     # Saving
 
-    def _save(self, metrics: dict[str, float] | None = None) -> None:
-        """Commit a training checkpoint of this step, unless there is one already."""
+    def _save(self, metrics: dict[str, float] | None = None, *, must: bool = False) -> None:
+        """Commit a training checkpoint of this step, unless there is one already.
+
+        A disk that refuses, or a viewer that keeps the lock, costs this save and not the training; where it is
+        the last one and `must` be, that ends the run as failed.
+        """
         progress, parts = self.progress, self._parts
         epoch = progress.last_epoch
         if progress.step == self._saved_step:
             return
         self._read_values(leave=0)
         self._run.sync()
-        path = self._run.checkpoints.save_training_checkpoint(
-            parts.model, parts.optimizer, epoch, progress.step, metrics or {}, self._saved_config(),
-            parts.schedule, parts.scaler, extra_of(progress, self._config, self._batches),
-        )  # fmt: skip
+        try:
+            path = self._run.checkpoints.save_training_checkpoint(
+                parts.model, parts.optimizer, epoch, progress.step, metrics or {}, self._saved_config(),
+                parts.schedule, parts.scaler, extra_of(progress, self._config, self._batches),
+            )  # fmt: skip
+            size = format_bytes(Path(path).stat().st_size)
+        except OSError as error:
+            if must:
+                raise
+            self._skip_save("checkpoint", error)
+            return
         self._saved_step = progress.step
-        size = format_bytes(Path(path).stat().st_size)
         self._console.say(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,} ({size})")
+
+    def _skip_save(self, what: str, error: OSError) -> None:
+        message = f"The {what} of step {self.progress.step:,} was not saved: {error}; training goes on"
+        self._console.say(message)
+        self._run.event("alert", message=message)
 
     def _save_milestone(self, value: float, epoch: int, metrics: dict[str, float]) -> None:
         """Commit a milestone if the task's metric improved; the manager compares."""
         progress, parts = self.progress, self._parts
         name, mode = parts.task.metric
         self._run.sync()
-        path = self._run.checkpoints.save_milestone_checkpoint(
-            parts.model, value, name, epoch, self._saved_config(), None, parts.optimizer, step=progress.step,
-            metrics=metrics, scheduler=parts.schedule, scaler=parts.scaler,
-            extra=extra_of(progress, self._config, self._batches), mode=mode,
-        )  # fmt: skip
+        try:
+            path = self._run.checkpoints.save_milestone_checkpoint(
+                parts.model, value, name, epoch, self._saved_config(), None, parts.optimizer, step=progress.step,
+                metrics=metrics, scheduler=parts.schedule, scaler=parts.scaler,
+                extra=extra_of(progress, self._config, self._batches), mode=mode,
+            )  # fmt: skip
+        except OSError as error:
+            self._skip_save("milestone", error)
+            return
         if path is not None:
             self._console.say(f"New best {name}: {value:.4f} (milestone saved)")
 

@@ -13,8 +13,18 @@ from typing import Any, Literal, TextIO
 import msgspec
 import torch
 
+from ckptop.host.terminal import clean
 from ckptop.store.environment import capture_command
-from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, CkptopError, Held, TrainingFailed, UsageError
+from ckptop.store.errors import (
+    EXIT_DONE,
+    EXIT_STOPPED,
+    CkptopError,
+    Damaged,
+    Held,
+    NotFound,
+    TrainingFailed,
+    UsageError,
+)
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import to_json
 from ckptop.store.records import DataSource
@@ -136,7 +146,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 overrides={key: new for key, (_, new) in settled.changed.items()},
                 command=capture_command(list(options.argv)), steal=options.steal,
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
-                say=lambda line: print(line, file=sys.stderr),
+                say=lambda line: print(clean(line), file=sys.stderr),
             )  # fmt: skip
         except (UsageError, Held):
             if settled.name is not None or not RunPaths(settled.store / name).record.exists():
@@ -191,7 +201,11 @@ def _judge(run: Run, parts: Parts, loop: Loop, console: Console, data: TaskData)
     task, config, step = parts.task, parts.config, loop.progress.step
     best = read_run(run.root).best
     if best is not None:
-        run.checkpoints.load_checkpoint(best.path, parts.model, device=parts.device.torch_device)
+        try:
+            run.checkpoints.load_checkpoint(best.path, parts.model, device=parts.device.torch_device)
+        except (Damaged, NotFound) as error:
+            console.say(f"{error}; the last weights are judged instead")
+            best = None
     loader = evaluation_loader(data.test, config, parts.device, "test")
     result = {**evaluate(task, parts.model, loader, parts.device, "test", run.touch), **data.baselines}
     loop.log(step, loop.progress.last_epoch, result)
@@ -205,6 +219,12 @@ def _judge(run: Run, parts: Parts, loop: Loop, console: Console, data: TaskData)
     return {name: value, **result}
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    """The CPU's allocator raises a plain RuntimeError."""
+    words = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
 @contextlib.contextmanager
 def _told_to(console: Console) -> Iterator[None]:
     """What ends a training is in its log too, not only on a terminal that may be gone."""
@@ -213,7 +233,10 @@ def _told_to(console: Console) -> Iterator[None]:
     except CkptopError as error:
         console.note(f"ckptop: {error}")
         raise
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            console.note(traceback.format_exc())
+            raise
         failed = TrainingFailed(f"out of memory: {error}; halve batch_size and double accumulate, and resume")
         console.note(f"ckptop: {failed}")
         raise failed from error
