@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import click
 
 from ckptop.host.terminal import clean
 from ckptop.store.errors import NotFound
+from ckptop.store.names import is_run_name
 from ckptop.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,7 +49,7 @@ def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, str
     root = store_path or default_store()
     if where is None:
         return Store.open(root), None
-    if (root / where / "run.json").exists():
+    if is_run_name(where) and (root / where / "run.json").exists():
         return Store.open(root), where
     path = Path(where)
     if (path / "run.json").exists():
@@ -61,12 +63,10 @@ def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, str
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON; NaN and infinities as strings."""
-    import msgspec
-
     from ckptop.store.lines import to_json
 
-    text = msgspec.json.format(msgspec.json.encode(to_json(value)), indent=2)
-    click.echo(text.decode())
+    # ASCII alone: a file's string may hold what steers a terminal, 8-bit forms and DEL among it.
+    click.echo(json.dumps(to_json(value), indent=2).replace("\x7f", "\\u007f"))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
@@ -85,11 +85,6 @@ def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
     if to_right:
         return [" " * (most - width) + cell for cell, width in zip(cells, widths, strict=True)]
     return [cell + " " * (most - width) for cell, width in zip(cells, widths, strict=True)]
-
-
-def say(message: str) -> None:
-    """Tell a person something on stderr, cleaned, so that stdout stays for the answer."""
-    click.echo(clean(message), err=True)
 
 
 def is_terminal() -> bool:

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from ckptop.cli.common import json_option, print_json, store_option
+from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes
 from ckptop.store.actions import delete_checkpoints, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import NotFound
 from ckptop.store.find import find_checkpoint
 from ckptop.store.store import Store
-from ckptop.store.trash import TrashEntry, list_trash
+from ckptop.store.trash import TrashEntry, bytes_freed_by_purge, list_trash
 from ckptop.store.views import RunView
 
 
@@ -29,11 +30,12 @@ def delete(checkpoints: tuple[str, ...], store_path: Path, as_json: bool) -> Non
     entries: list[TrashEntry] = []
     for view, infos in _by_run(found):
         entries += delete_checkpoints(view, infos)
+    freed = bytes_freed_by_purge(entries)
     if as_json:
-        print_json({"deleted": [{"checkpoint": entry.home, "trash": str(entry.info.path)} for entry in entries]})
+        deleted = [{"checkpoint": entry.home, "trash": str(entry.info.path)} for entry in entries]
+        print_json({"deleted": deleted, "freed_now_bytes": 0, "freed_after_purge_bytes": freed})
         return
-    size = format_bytes(sum({entry.info.inode: entry.info.size_bytes for entry in entries}.values()))
-    click.echo(f"{len(entries)} in trash, {size} freed once emptied. `ckptop restore` undoes.")
+    click.echo(f"{len(entries)} in trash, {format_bytes(freed)} freed once emptied. `ckptop restore` undoes.")
 
 
 def _by_run(found: Iterable[tuple[RunView, CheckpointInfo]]) -> Iterable[tuple[RunView, list[CheckpointInfo]]]:
@@ -58,7 +60,7 @@ def restore(checkpoints: tuple[str, ...], store_path: Path, as_json: bool) -> No
     if as_json:
         print_json({"restored": [info.key for info in restored]})
         return
-    click.echo(f"Restored {', '.join(info.key for info in restored)}.")
+    click.echo(clean(f"Restored {', '.join(info.key for info in restored)}."))
 
 
 def _trashed(view: RunView, wanted: str) -> TrashEntry:

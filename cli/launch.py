@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptop.host.process import start_detached
-from ckptop.store.errors import CkptopError, DiskError, NotFound, StoreError, TrainingFailed, UsageError
+from ckptop.store.errors import EXIT_NO, CkptopError, DiskError, NotFound, StoreError, TrainingFailed, UsageError
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
@@ -77,9 +77,14 @@ def _wait_until_begun(process: subprocess.Popen[bytes], paths: RunPaths, log_siz
         status = _status(paths)
         if status is not None and status.process.pid == process.pid and status.phase != "starting":
             return status
+        if ended == 0:
+            raise LaunchFailed(_last_line(paths.log, log_size) or "the trainer had nothing to do", EXIT_NO)
         if ended is not None:
             message = _last_line(paths.log, log_size) or f"exit code {ended}, nothing printed"
-            raise LaunchFailed(f"the trainer of {paths.root.name} ended at once: {message}", max(ended, 1))
+            raise LaunchFailed(
+                f"the trainer of {paths.root.name} ended at once: {message}",
+                ended if ended > 0 else TrainingFailed.exit_code,
+            )
         pause.wait(_LOOK_SECONDS)
     raise TrainingFailed(f"{paths.root.name} has not begun after {START_SECONDS:g} s; see {paths.log}")
 

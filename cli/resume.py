@@ -49,7 +49,9 @@ def resume(
         os.chdir(command.cwd)
         os.execve(command.python, [command.python, *command.argv], {**os.environ, **command.env, **extra_env})  # noqa: S606
     launched = launch(command, view.paths, extra_env)
-    step, pid = launched.status.step, launched.process.pid
+    pid = launched.process.pid
+    record = store.run(run).record
+    step = record.attempts[-1].from_step if record is not None and record.attempts else launched.status.step
     if as_json:
         print_json({"run": run, "pid": pid, "attempt": launched.status.attempt, "from_step": step})
     else:
@@ -69,10 +71,13 @@ def _recorded_command(view: RunView) -> Command:
 def _selector(view: RunView, selector: str) -> str:
     """Refuse here what the trainer would refuse; a path or `RUN:…` may name the checkpoint too."""
     selector = selector.removeprefix(f"{view.name}:")
-    if "/" in selector:
-        selector = Path(selector).name
-    if not view.checkpoints and selector == "latest":
-        return "auto"  # nothing was saved yet: begin again from the start
+    if selector == "latest":
+        return "latest" if view.checkpoints else "auto"  # nothing was saved yet: begin again from the start
+    path = Path(selector)
+    if path.exists() and "/" in selector:
+        if not any(info.path.resolve() == path.resolve() for info in view.checkpoints):
+            raise UsageError(f"{selector} is no checkpoint of {view.name}; `ckptop ls {view.name}` lists those")
+        selector = path.name
     select(view, selector)
     return selector
 

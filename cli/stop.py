@@ -17,6 +17,7 @@ from ckptop.store.errors import EXIT_NO, StoreError
 from ckptop.store.records import LIVE_PHASES
 from ckptop.store.state import identity_of
 from ckptop.store.store import Store
+from ckptop.store.trust import require_own
 from ckptop.store.views import RunView, read_run
 
 _LOOK_SECONDS = 0.1
@@ -50,8 +51,9 @@ def _ask(view: RunView) -> None:
     """By signal on this machine, by a request in the store for another's."""
     assert view.status is not None  # noqa: S101 - live runs have one
     try:
+        require_own(view.paths)  # a stranger's status.json may name any process of ours
         send_signal(identity_of(view.status.process), signal.SIGTERM)
-    except (ValueError, PermissionError):
+    except (StoreError, ValueError, PermissionError):
         send_request(view.paths, "stop")
 
 

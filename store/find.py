@@ -49,7 +49,7 @@ def select(view: RunView, selector: str) -> CheckpointInfo:
     if word == "best":
         mode = view.metric.mode if view.metric and view.metric.name == value else metric_mode(value)
         return _or_missing(best_of(view.checkpoints, value, mode), view, f"a checkpoint that recorded {value}")
-    if word in ("epoch", "step") and value.isdigit():
+    if word in ("epoch", "step") and value.isdecimal() and value.isascii():
         return _by_number(view, word, int(value))
     named = [info for info in view.checkpoints if selector in (info.name, info.key)]
     if named:
