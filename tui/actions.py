@@ -120,6 +120,8 @@ class Actions:
 
         restored = await self._in_thread(restore_checkpoints, undo.view, undo.entries)
         self._reader.wake([undo.view.name])
+        if restored is None:
+            self._undos.append(undo)  # it failed, with the reason said; it may go better the next time
         if restored is not None:
             self.say(f"{len(restored):,} back from the trash.")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckptop.host.terminal import clean
+from ckptop.store.errors import DiskError
 
 ERROR_LIMIT = 300
 """Characters of a child's complaint that are shown."""
@@ -38,13 +39,16 @@ def command_line(arguments: Sequence[str]) -> list[str]:
 
 async def run_ckptop(arguments: Sequence[str]) -> Answer:
     """Run `ckptop` with `arguments` and `--json`; the child ends with us only if it is done anyway."""
-    process = await asyncio.create_subprocess_exec(
-        *command_line(arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C in this terminal is not for it
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command_line(arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in this terminal is not for it
+        )
+    except OSError as refused:
+        return Answer(DiskError.exit_code, {}, f"ckptop {arguments[0]} could not be started: {refused.strerror}")
     out, complaint = await process.communicate()
     try:
         facts = json.loads(out)
