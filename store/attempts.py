@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
+from ckptop.store.manifest import to_number
 from ckptop.store.tail import LineTail
 
 _PREFIX = b'{"attempt":'
@@ -19,7 +21,7 @@ class AttemptLine(NamedTuple):
     attempt: int
     from_step: int
     time: float
-    """Seconds since the epoch; NaN where the line has none."""
+    """Seconds since the epoch; NaN where the line has none that could be."""
 
 
 def attempt_of(fields: object) -> AttemptLine | None:
@@ -27,9 +29,14 @@ def attempt_of(fields: object) -> AttemptLine | None:
     if not isinstance(fields, dict) or "step" in fields:
         return None
     attempt, from_step, time = fields.get("attempt"), fields.get("from_step"), fields.get("time")
-    if type(attempt) is not int or type(from_step) is not int:
+    if not _is_count(attempt) or not _is_count(from_step):
         return None
-    return AttemptLine(attempt, from_step, float(time) if isinstance(time, int | float) else float("nan"))
+    when = to_number(time) if isinstance(time, int | float) else math.nan
+    return AttemptLine(attempt, from_step, when if math.isfinite(when) else math.nan)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= 2**53
 
 
 def attempt_lines(path: Path) -> list[AttemptLine]:

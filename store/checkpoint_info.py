@@ -103,6 +103,9 @@ def scan_tier(directory: Path, tier: Tier) -> list[CheckpointInfo]:
     """The committed checkpoints of one directory, unordered; links and strangers' files are passed over.
 
     A directory that is not there holds none. One file that cannot be read never hides the others.
+
+    Raises:
+        OSError: The directory is there and cannot be read.
     """
     found = []
     try:
@@ -140,12 +143,30 @@ def _read_info(path: Path, tier: Tier, facts: os.stat_result) -> CheckpointInfo:
     return CheckpointInfo(path, tier, manifest, problem, inode, facts.st_size, facts.st_mtime)
 
 
-def read_checkpoints(paths: CheckpointPaths, attempts: Sequence[Attempt] = ()) -> tuple[CheckpointInfo, ...]:
+def read_checkpoints(
+    paths: CheckpointPaths, attempts: Sequence[Attempt] = (), *, problems: list[str] | None = None
+) -> tuple[CheckpointInfo, ...]:
     """A run's live checkpoints of both tiers, oldest first, abandoned ones left out.
 
     Until a going-back is complete, abandoned files may still stand beside live ones; lineage decides.
+
+    Args:
+        paths: The set of checkpoints.
+        attempts: The run's attempts.
+        problems: Told, by one who only looks, which tier cannot be read. One who changes must not take such a
+            tier for empty, so without a list it raises.
+
+    Raises:
+        OSError: A tier is there and cannot be read.
     """
-    found = [info for tier in _RUN_TIERS for info in scan_tier(paths.tier(tier), tier)]
+    found: list[CheckpointInfo] = []
+    for tier in _RUN_TIERS:
+        try:
+            found += scan_tier(paths.tier(tier), tier)
+        except OSError as error:
+            if problems is None:
+                raise
+            problems.append(f"{paths.root.name}/{tier} cannot be read: {error.strerror}")
     live = [info for info in found if is_live(info, attempts)]
     return tuple(sorted(live, key=lambda info: info.order))
 

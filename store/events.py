@@ -18,7 +18,7 @@ from ckptop.host.process import current_process
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import append_line, reversed_lines, to_json
 from ckptop.store.locks import FileLock
-from ckptop.store.records import Actor
+from ckptop.store.records import Actor, Count, Time
 from ckptop.store.tail import LineTail
 
 LOOK_BACK_BYTES = 1 << 20
@@ -100,17 +100,14 @@ def parse_event(line: bytes) -> Event | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     when, event = fields.pop("time", None), fields.pop("event", None)
-    if not isinstance(when, int | float) or not isinstance(event, str):
+    if not isinstance(event, str):
         return None
-    attempt, step = fields.pop("attempt", None), fields.pop("step", None)
-    return Event(
-        float(when),
-        event,
-        attempt if isinstance(attempt, int) else None,
-        step if isinstance(step, int) else None,
-        _actor(fields.pop("actor", None)),
-        fields,
-    )
+    try:
+        told_at = msgspec.convert(when, Time)
+    except msgspec.ValidationError:
+        return None
+    attempt, step, actor = (fields.pop(name, None) for name in ("attempt", "step", "actor"))
+    return Event(told_at, event, _or_none(attempt, Count), _or_none(step, Count), _or_none(actor, Actor), fields)
 
 
 class EventLog:
@@ -144,6 +141,7 @@ def last_event(path: Path, kinds: Collection[str], *, limit_bytes: int = LOOK_BA
     """The newest event of one of `kinds` within the last `limit_bytes`, read from the end; None if there is none.
 
     Raises:
+        Damaged: It is no file.
         OSError: The file is there and cannot be read.
     """
     spelled = [f'"{kind}"'.encode() for kind in kinds]
@@ -161,8 +159,9 @@ def last_event(path: Path, kinds: Collection[str], *, limit_bytes: int = LOOK_BA
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def _actor(value: object) -> Actor | None:
+def _or_none(value: object, kind: Any) -> Any:
+    """`value` as `kind`; None if it is not one."""
     try:
-        return msgspec.convert(value, Actor)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         return None

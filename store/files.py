@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from ckptop.store.errors import Damaged, NotFound, StoreError
+from ckptop.store.errors import Damaged, DiskError, NotFound, StoreError
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.staging import removed_on_error, staged_name
 
@@ -67,16 +70,49 @@ def new_file(path: Path, fs: FileSystem, *, sync: bool = True) -> Iterator[int]:
     fs.close(fd)
 
 
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a file that anybody may have put there; a FIFO in its place would make a plain open wait for ever.
+
+    Raises:
+        Damaged: It is neither a file nor a directory.
+        OSError: It cannot be opened, or is a directory.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise Damaged(f"{path} is not a regular file; it was left alone")
+
+
+def open_to_change(path: Path, flags: int, mode: int = 0o644) -> int:
+    """Open a file of the store with `flags`, made if missing; a link in its place could lead out of the store.
+
+    Raises:
+        DiskError: It is a symbolic link.
+        OSError: It cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise DiskError(errno.ELOOP, f"{path} is a symbolic link; it was not followed") from None
+        raise
+
+
 def read_json(path: Path, kind: type[T]) -> T:
     """Decode `path` as `kind`.
 
     Raises:
         NotFound: There is no such file.
-        Damaged: It is not JSON, or a field is missing or of the wrong type; the message says where.
+        Damaged: It is no file, or not JSON, or a field is missing, of the wrong type or out of range; the message
+            says where.
         OSError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             data = file.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None

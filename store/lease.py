@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ckptop.host.process import ProcessIdentity, current_process, is_alive
 from ckptop.store.errors import DiskError, Held, StoreError
-from ckptop.store.files import read_json
+from ckptop.store.files import open_to_change, read_json
 from ckptop.store.layout import RunPaths
 from ckptop.store.locks import try_lock
 from ckptop.store.records import LIVE_PHASES, Process, Slurm, Status
@@ -84,7 +84,9 @@ class Lease:
     @classmethod
     def _lock(cls, paths: RunPaths, key: str) -> Lease:
         try:
-            descriptor = os.open(paths.lease, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_to_change(paths.lease, os.O_RDWR)
+        except DiskError:
+            raise
         except OSError as error:
             raise DiskError(error.errno, f"{paths.lease} cannot be opened: {error.strerror}") from error
         locked = False

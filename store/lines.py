@@ -12,15 +12,21 @@ from typing import Any
 
 import msgspec
 
+from ckptop.store.files import open_to_change, open_to_read
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.manifest import to_stored
+from ckptop.store.manifest import to_number, to_stored
 
 _BLOCK_BYTES = 64 * 1024
 
 
 def open_lines(path: Path) -> int:
-    """Open `path` for appending, made if missing; readable, for the look at its last byte."""
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Open `path` for appending, made if missing; readable, for the look at its last byte.
+
+    Raises:
+        DiskError: It is a symbolic link.
+        OSError: It cannot be opened.
+    """
+    return open_to_change(path, os.O_RDWR | os.O_APPEND)
 
 
 def is_torn(descriptor: int) -> bool:
@@ -50,9 +56,10 @@ def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:
     """The whole lines within the last `limit_bytes` of `path`, newest first, read a block at a time.
 
     Raises:
-        OSError: It cannot be read, or is no file.
+        Damaged: It is no file.
+        OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         end = file.seek(0, os.SEEK_END)
         first = max(0, end - limit_bytes)
         rest = b""
@@ -74,10 +81,13 @@ def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:
 def to_json(value: object) -> Any:
     """`value` as msgspec can write it and any reader can read it, nested values included.
 
-    NaN and infinities become strings, what is like a number (0-d tensors, NumPy scalars) a number, anything else text.
+    NaN and infinities become strings, integers of more than 64 bits floats, what is like a number (0-d tensors,
+    NumPy scalars) a number, anything else text.
     """
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else to_stored(to_number(value))
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="replace").decode()
     if isinstance(value, msgspec.Struct):

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from ckptop.store.errors import DiskError, Held
+from ckptop.store.files import open_to_change
 
 TIMEOUT_SECONDS = 30.0
 """Locks are held for renames and appends only, so that this means a stopped process or a lost host."""
@@ -85,7 +86,9 @@ class FileLock:
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            return open_to_change(self.path, os.O_RDWR, 0o666)
+        except DiskError:
+            raise
         except OSError as error:
             raise DiskError(error.errno, f"{self.path} cannot be locked: {error.strerror}") from error
 

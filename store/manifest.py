@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ckptop.store.records import SCHEMA, Actor, Mode, Record
+from ckptop.store.records import SCHEMA, Actor, Count, Mode, Record, Time
 
 Tier = Literal["training", "milestone", "production"]
 TIERS: tuple[Tier, ...] = ("training", "milestone", "production")
@@ -25,7 +25,7 @@ class Ranking(Record, frozen=True, kw_only=True):
 class Pin(Record, frozen=True, kw_only=True):
     """A person's mark: never deleted."""
 
-    time: float
+    time: Time
     actor: Actor
 
 
@@ -43,18 +43,18 @@ class Manifest(Record, frozen=True, kw_only=True):
     run: str
     run_id: str
     model_name: str
-    attempt: int
-    epoch: int
+    attempt: Count
+    epoch: Count
     """From 1."""
-    global_step: int
+    global_step: Count
     """Optimizer steps done."""
-    time: float
+    time: Time
     metrics: dict[str, float | str] = {}
     ranking: Ranking | None = None
     config: dict[str, Any] = {}
     environment: dict[str, Any] = {}
     git_commit: str | None = None
-    size_bytes: int
+    size_bytes: Count
     xxh3_128: str
     """Hex of the whole file."""
     pinned: Pin | None = None
@@ -76,14 +76,14 @@ class TensorEntry(Record, frozen=True, kw_only=True):
     """Dotted path in the file: `model_state_dict.fc1.weight`."""
     dtype: str
     """`float32`, `bfloat16`, …"""
-    shape: list[int]
-    strides: list[int]
+    shape: list[Count]
+    strides: list[Count]
     """In elements."""
-    offset: int | None
+    offset: Count | None
     """Bytes from the start of the file to the first element; None where the record is compressed."""
     storage: str
     """Record key in the file; equal keys share memory."""
-    size_bytes: int
+    size_bytes: Count
     """Bytes of the elements addressed, shared or not."""
 
 
@@ -96,8 +96,13 @@ class TensorIndex(Record, frozen=True, kw_only=True):
 
 
 def to_number(value: float | str) -> float:
-    """A stored metric value as a float; unknown strings are NaN."""
-    return _NON_FINITE.get(value, math.nan) if isinstance(value, str) else float(value)
+    """A stored number as a float, never failing: unknown strings are NaN, integers too large are infinite."""
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, math.nan)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def to_stored(value: float) -> float | str:

@@ -1,12 +1,12 @@
 """The files of a run as typed records: run.json, status.json, control requests.
 
 Unknown fields are ignored, so that an older viewer reads a newer trainer's store. Times are
-seconds since the epoch, as floats.
+seconds since the epoch, as floats. Numbers have bounds: JSON can spell one that no arithmetic survives.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,6 +15,12 @@ SCHEMA = 1
 
 Phase = Literal["starting", "running", "paused", "stopped", "finished", "failed"]
 Mode = Literal["min", "max"]
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of things that a float holds exactly."""
+Time = Annotated[float, msgspec.Meta(ge=-1e10, le=1e11)]
+"""Seconds since the epoch, within the years that dates can show."""
+ExitNumber = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 LIVE_PHASES = frozenset({"starting", "running", "paused"})
 """Phases in which a process is expected to be there."""
@@ -59,12 +65,12 @@ class DataSource(Record, frozen=True, kw_only=True):
 class Attempt(Record, frozen=True, kw_only=True):
     """One process's stretch of a run."""
 
-    attempt: int
+    attempt: Count
     """From 1."""
-    from_step: int
+    from_step: Count
     """Optimizer steps already done; lines and checkpoints of earlier attempts past it are abandoned."""
     from_checkpoint: str | None = None
-    time: float
+    time: Time
     overrides: dict[str, Any] = {}
 
 
@@ -75,7 +81,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     id: str
     name: str
     task: str
-    created: float
+    created: Time
     config: dict[str, Any] = {}
     seed: int | None = None
     command: Command | None = None
@@ -92,14 +98,14 @@ class Slurm(Record, frozen=True, kw_only=True):
     """The Slurm job a trainer runs in; a higher restart count supersedes a lower one."""
 
     job_id: str
-    restart_count: int
+    restart_count: Count
 
 
 class Process(Record, frozen=True, kw_only=True):
     """A process that can be told from a later one with the same pid."""
 
-    pid: int
-    start_ticks: int
+    pid: Count
+    start_ticks: Count
     boot_id: str
     host: str
     user: str
@@ -109,8 +115,8 @@ class Process(Record, frozen=True, kw_only=True):
 class Exit(Record, frozen=True, kw_only=True):
     """How the last attempt ended."""
 
-    code: int | None = None
-    signal: int | None = None
+    code: ExitNumber | None = None
+    signal: ExitNumber | None = None
     error: str | None = None
 
 
@@ -118,14 +124,14 @@ class Status(Record, frozen=True, kw_only=True):
     """status.json: the live state, replaced whole at most once a second."""
 
     phase: Phase
-    attempt: int = 0
-    epoch: int = 0
+    attempt: Count = 0
+    epoch: Count = 0
     """From 1; 0 before the first."""
-    step: int = 0
-    total_epochs: int | None = None
-    total_steps: int | None = None
-    heartbeat: float
-    last_step_time: float | None = None
+    step: Count = 0
+    total_epochs: Count | None = None
+    total_steps: Count | None = None
+    heartbeat: Time
+    last_step_time: Time | None = None
     step_seconds: float | None = None
     """Mean seconds of a recent optimizer step."""
     process: Process
@@ -137,14 +143,14 @@ class Actor(Record, frozen=True, kw_only=True):
 
     user: str
     host: str
-    pid: int
+    pid: Count
 
 
 class ControlRequest(Record, frozen=True, kw_only=True):
     """control/<time_ns>-<8 hex>.json: what a viewer asks of the trainer."""
 
     id: str
-    time: float
+    time: Time
     user: str
     action: str
     args: dict[str, Any] = {}

@@ -64,15 +64,15 @@ class Store:
         return (self.root / "training").is_dir() and (self.root / "milestone").is_dir()
 
     def run_names(self) -> list[str]:
-        """Names of the runs, sorted. A directory is a run if it holds run.json."""
+        """Names of the runs, sorted. A directory is a run if it holds run.json, or if it does not let us see."""
         if self.is_standalone:
             return [self.root.resolve().name]
         try:
             entries = list(os.scandir(self.root))
         except FileNotFoundError:
             return []
-        names = [entry.name for entry in entries if is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)]
-        return sorted(name for name in names if (self.root / name / "run.json").exists())
+        names = [entry.name for entry in entries if is_run_name(entry.name) and not entry.is_symlink()]
+        return sorted(name for name in names if _is_run(self.root / name))
 
     def run(self, name: str) -> RunView:
         """One run.
@@ -83,7 +83,7 @@ class Store:
         if self.is_standalone and name == self.root.resolve().name:
             return read_standalone(self.root)
         root = self.root / name
-        if not is_run_name(name) or root.is_symlink() or not (root / "run.json").exists():
+        if not is_run_name(name) or root.is_symlink() or not _is_run(root):
             names = self.run_names()
             there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
             raise NotFound(f"no run {name!r} in {self.root}; there: {there}")
@@ -96,3 +96,10 @@ class Store:
             with suppress(NotFound):  # deleted since it was listed
                 found.append(self.run(name))
         return found
+
+
+def _is_run(root: Path) -> bool:
+    try:
+        return (root / "run.json").exists()
+    except OSError:  # somebody else's, and closed to us: shown as unreadable
+        return True

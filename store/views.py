@@ -98,14 +98,16 @@ def read_run(root: Path) -> RunView:
     problems: list[str] = []
     record = _read(paths.record, RunRecord, problems)
     status = _read(paths.status, Status, problems, missing_is_fine=True)
-    checkpoints = read_checkpoints(paths.checkpoints, record.attempts if record is not None else ())
+    state = _state(record, status, problems)
+    attempts = record.attempts if record is not None else ()
+    checkpoints = read_checkpoints(paths.checkpoints, attempts, problems=problems)
     result = _result(paths) if status is not None and status.phase == "finished" else _EMPTY
     return RunView(
         name=root.name,
         root=root,
         record=record,
         status=status,
-        state=_state(record, status, problems),
+        state=state,
         problem=problems[0] if problems else None,
         checkpoints=checkpoints,
         trash_count=_trash_count(paths.checkpoints),
@@ -117,14 +119,15 @@ def read_run(root: Path) -> RunView:
 def read_standalone(root: Path) -> RunView:
     """A directory of a stand-alone CheckpointManager, shown as one run."""
     paths = CheckpointPaths(root)
-    checkpoints = read_checkpoints(paths)
+    problems: list[str] = []
+    checkpoints = read_checkpoints(paths, problems=problems)
     return RunView(
         name=root.resolve().name,
         root=root,
         record=None,
         status=None,
         state="unknown",
-        problem=None,
+        problem=problems[0] if problems else None,
         checkpoints=checkpoints,
         trash_count=_trash_count(paths),
         checkpoint_paths=paths,
@@ -153,7 +156,7 @@ def _state(record: RunRecord | None, status: Status | None, problems: list[str])
 def _result(paths: RunPaths) -> Mapping[str, float]:
     try:
         event = last_event(paths.events, ("finished",))
-    except OSError:
+    except (StoreError, OSError):
         return _EMPTY
     metrics = event.details.get("metrics") if event is not None else None
     if not isinstance(metrics, dict):
