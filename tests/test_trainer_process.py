@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -51,8 +52,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     yield begin
     for child in children:
-        if child.poll() is None:
-            child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # what it may have left behind too, which would hold its pipes
         child.communicate()
 
 
@@ -68,10 +69,13 @@ def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
 ) -> None:
     """SIGKILL, then the recorded command with a viewer's request: the end is that of the run nobody touched."""
     root = tmp_path / "torn"
-    child = start("--name", "torn")
+    child = start("--name", "torn", "--set", "workers=1")
     wait_for(lambda: steps_logged(root) > 40, child, "step 40")
+    helpers = psutil.Process(child.pid).children(recursive=True)
     child.kill()
     child.wait()
+    psutil.wait_procs(helpers, timeout=PATIENCE_SECONDS)
+    assert not [helper for helper in helpers if helper.is_running()]  # no data worker is left behind
     view = Store.open(tmp_path).run("torn")
     assert view.state == "crashed"
     assert view.latest is not None

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 import torch
@@ -94,6 +97,7 @@ class EpochLoader:
             num_workers=workers,
             persistent_workers=True,
             multiprocessing_context=_worker_context(),
+            worker_init_fn=_end_with_the_trainer,
             pin_memory=self._pin_memory,
             # Else making an iterator would draw a number from the global generator.
             generator=torch.Generator().manual_seed(0),
@@ -116,6 +120,22 @@ def _worker_context() -> BaseContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def _end_with_the_trainer(_worker: int) -> None:
+    """In a worker: end when the trainer does, however it dies.
+
+    torch's own watchdog looks at the parent process, which is the fork server here, and that one lives as long as a
+    worker does: after a SIGKILL of the trainer the two would keep each other alive for ever.
+    """
+    trainer = multiprocessing.parent_process()
+    if trainer is not None:
+        threading.Thread(target=_end_after, args=(trainer,), name="ckptop-parent", daemon=True).start()
+
+
+def _end_after(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)
 
 
 def count_samples(samples: Samples) -> int:
