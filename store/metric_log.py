@@ -154,7 +154,8 @@ class MetricLog:
             get = operator.attrgetter
             columns = [np.fromiter(map(get(own), found), kind, len(found)) for own, kind in _OWN_COLUMNS]
             values = {name: to_column(get(field), found) for name, field in self._schema.field_of.items()}
-            self._store(np.arange(self._lines, self._lines + len(found)), columns, values)
+            first = self._lines + 1
+            self._store(np.arange(first, first + len(found)), columns, values)
         self._lines += lines.count(b"\n")
         return True
 

@@ -382,3 +382,15 @@ def test_attempt_lines_are_found_without_reading_the_rest(path: Path) -> None:
 def test_a_missing_log_has_no_attempts(path: Path) -> None:
     assert attempt_lines(path) == []
     assert last_attempt_line(path) is None
+
+
+def test_lines_read_apart_and_together_stay_in_their_order(tmp_path: Path) -> None:
+    """A line with a new metric is read on its own, the next one at once: both count from the same first line."""
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    for line in ('{"step":0,"b":0}', '{"step":0,"b":0,"c":0}', '{"step":0,"b":1}'):
+        with path.open("a") as file:
+            file.write(line + "\n")
+        log.poll()
+
+    assert log.series("b").value.tolist() == [0.0, 0.0, 1.0]
