@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STAGING = ".staging"
-"""Torn writes live here and nowhere else, so listing never has to filter."""
+"""Torn checkpoints live here and nowhere else, so listing never has to filter."""
 DISCARDED = ".discarded"
 """Checkpoints of abandoned attempts."""
 TRASH = ".trash"
