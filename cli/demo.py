@@ -23,8 +23,8 @@ from ckptop.store.store import Store
 from ckptop.store.tail import LineTail
 
 TASKS = {
-    "digits": ("--epochs", "100", "--lr", "2e-4"),
-    "diabetes": ("--epochs", "1000", "--lr", "4e-5", "--set", "save_every_epochs=5"),
+    "digits": ("--epochs", "160", "--lr", "2e-4"),
+    "diabetes": ("--epochs", "1600", "--lr", "3e-5", "--set", "save_every_epochs=5"),
 }
 """One to three minutes of honest work when both share two cores; slow rates, so that there is a curve to watch."""
 COMMON = ("--set", "threads=1", "--set", "keep_training=30")
