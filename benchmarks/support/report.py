@@ -39,15 +39,20 @@ def seconds_of_command(argv: Sequence[str], env: Mapping[str, str] | None = None
 def alternate(
     actions: Mapping[str, Callable[[], float]], rounds: int, *, before: Callable[[], None] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds by name, each action once a round, after one round that is not counted."""
+    """Seconds by name, each action once a round, after one round that is not counted.
+
+    Every round begins with another one, so that none always pays for what the same one left behind.
+    """
     found: dict[str, list[float]] = {name: [] for name in actions}
+    order = list(actions)
     for number in range(rounds + 1):
-        for name, action in actions.items():
+        for name in order:
             if before is not None:
                 before()
-            seconds = action()
+            seconds = actions[name]()
             if number:
                 found[name].append(seconds)
+        order.append(order.pop(0))
     return found
 
 

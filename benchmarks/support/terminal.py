@@ -77,7 +77,8 @@ class Terminal:
         argv = ["setsid", "--ctty", *argv]
         self._process = subprocess.Popen(argv, stdin=child, stdout=child, stderr=child, env=whole_env)
         os.close(child)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def now(self) -> float:
@@ -206,4 +207,5 @@ class Terminal:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join()  # else it would read from the next terminal, whose descriptor has the same number
         os.close(self._descriptor)
