@@ -22,6 +22,7 @@ from typing import Self
 
 import psutil
 import pyte
+from support.report import environment
 
 LIMIT_SECONDS = 60.0
 
@@ -70,7 +71,7 @@ class Terminal:
         self._drawn = 0
         self._descriptor, child = os.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        whole_env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        whole_env = {**environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
         self.began = time.perf_counter()
         """The moment all times count from."""
         # As its controlling terminal, so that the program is hung up on where this process is killed.
