@@ -13,13 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from ckptop.store.errors import StoreError
+from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.files import new_file, read_json, write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.hashing import CHUNK_BYTES
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
 from ckptop.store.links import NO_LINKS
 from ckptop.store.manifest import Manifest, TensorIndex, encode
+from ckptop.store.seal import seal
 from ckptop.store.staging import removed_on_error, staged_name
 
 MAX_COPIES = 10_000
@@ -72,7 +73,7 @@ def encode_index(index: TensorIndex) -> bytes:
     """A tensor index as JSON, a tensor a line."""
     lines = b",\n  ".join(msgspec.json.encode(entry) for entry in index.tensors)
     head = b'{"schema":%d,"file":%s,"tensors":[\n  ' % (index.schema, msgspec.json.encode(index.file))
-    return head + lines + b"\n]}\n"
+    return seal(head + lines + b"\n]}\n")
 
 
 def read_index(checkpoint: Path) -> TensorIndex | None:
@@ -81,6 +82,22 @@ def read_index(checkpoint: Path) -> TensorIndex | None:
         return read_json(tensors_path(checkpoint), TensorIndex)
     except StoreError:
         return None
+
+
+def change_manifest(fs: FileSystem, paths: CheckpointPaths, checkpoint: Path, **changes: object) -> Manifest:
+    """Replace fields of a committed checkpoint's manifest, whole and durably; the caller holds the lock.
+
+    Raises:
+        NotFound: The checkpoint is gone.
+        Damaged: Its manifest is unreadable; it was left alone.
+        OSError: The disk refused; the manifest is the old one or the new.
+    """
+    if not checkpoint.is_file():
+        raise NotFound(f"{checkpoint} is gone")
+    manifest = msgspec.structs.replace(read_json(manifest_path(checkpoint), Manifest), **changes)
+    fs.mkdir(paths.staging)
+    write_durably(manifest_path(checkpoint), encode(manifest), fs, staging=paths.staging)
+    return manifest
 
 
 def link_or_copy(fs: FileSystem, paths: CheckpointPaths, source: Path) -> Path:

@@ -19,6 +19,7 @@ from ckptop.store.layout import RunPaths
 from ckptop.store.lines import append_line, reversed_lines, to_json
 from ckptop.store.locks import FileLock
 from ckptop.store.records import Actor, Count, Time
+from ckptop.store.seal import check_seal, seal
 from ckptop.store.tail import LineTail
 
 LOOK_BACK_BYTES = 1 << 20
@@ -48,10 +49,10 @@ class Event:
         if self.actor is not None:
             fields["actor"] = msgspec.to_builtins(self.actor)
         details = {key: value for key, value in self.details.items() if key not in _OWN_FIELDS}
-        return msgspec.json.encode(fields | to_json(details)) + b"\n"
+        return seal(msgspec.json.encode(fields | to_json(details)) + b"\n")
 
 
-_OWN_FIELDS = frozenset({"time", "event", "attempt", "step", "actor"})
+_OWN_FIELDS = frozenset({"time", "event", "attempt", "step", "actor", "checksum"})
 
 
 def current_actor() -> Actor:
@@ -94,10 +95,12 @@ def append_event(
 
 
 def parse_event(line: bytes) -> Event | None:
-    """The event of one line; None if it is not one."""
+    """The event of one line; None if it is not one, or was changed. Only a line that has a checksum is held to it."""
     try:
         fields = _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if fields.pop("checksum", None) is not None and check_seal(line) != "whole":
         return None
     when, event = fields.pop("time", None), fields.pop("event", None)
     if not isinstance(event, str):

@@ -14,6 +14,8 @@ import msgspec
 
 from ckptop.store.errors import Damaged, DiskError, NotFound, StoreError
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.records import Sealed
+from ckptop.store.seal import check_seal
 from ckptop.store.staging import removed_on_error, staged_name
 
 T = TypeVar("T")
@@ -107,8 +109,8 @@ def read_json(path: Path, kind: type[T]) -> T:
 
     Raises:
         NotFound: There is no such file.
-        Damaged: It is no file, or not JSON, or a field is missing, of the wrong type or out of range; the message
-            says where.
+        Damaged: It is no file, or not JSON, or a field is missing, of the wrong type or out of range (the message
+            says where), or its bytes are not those that were sealed.
         OSError: It cannot be read.
     """
     try:
@@ -124,10 +126,13 @@ def read_json(path: Path, kind: type[T]) -> T:
 def decode(data: bytes, kind: type[T], path: Path) -> T:
     """Decode bytes read from `path` as `kind`; errors as `read_json`."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        record = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = "is truncated" if "truncated" in str(error) or not data else f"does not hold what it should: {error}"
         raise Damaged(f"{path} {what}") from None
+    if issubclass(kind, Sealed) and check_seal(data) != "whole":
+        raise Damaged(f"{path} was changed since it was written: its checksum differs")
+    return record
 
 
 def refuse_links(*directories: Path) -> None:

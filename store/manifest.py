@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from ckptop.store.records import SCHEMA, Actor, Count, Mode, Record, Time
+from ckptop.store.records import SCHEMA, Actor, Count, Mode, Record, Sealed, Time
+from ckptop.store.seal import seal
 
 Tier = Literal["training", "milestone", "production"]
 TIERS: tuple[Tier, ...] = ("training", "milestone", "production")
@@ -29,7 +30,14 @@ class Pin(Record, frozen=True, kw_only=True):
     actor: Actor
 
 
-class Manifest(Record, frozen=True, kw_only=True):
+class LogMark(Record, frozen=True, kw_only=True):
+    """The beginning of an append-only log as it was when a checkpoint was saved."""
+
+    size_bytes: Count
+    xxh3_128: str
+
+
+class Manifest(Sealed, frozen=True, kw_only=True):
     """`<checkpoint>.json`, in place before the `.pt` is renamed to its committed name.
 
     Metric values are numbers, or the strings "NaN", "Infinity", "-Infinity".
@@ -62,6 +70,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     """Who made a milestone of it by hand; automatic retention keeps it."""
     forks: list[str] = []
     """Runs that began from this checkpoint; it is kept for them."""
+    logs: dict[str, LogMark] = {}
+    """`metrics.jsonl` and `system.jsonl` of the run as they were when this was saved."""
 
     def metric(self, name: str) -> float | None:
         """The value of `name`, NaN included, or None where it was not recorded."""
@@ -87,7 +97,7 @@ class TensorEntry(Record, frozen=True, kw_only=True):
     """Bytes of the elements addressed, shared or not."""
 
 
-class TensorIndex(Record, frozen=True, kw_only=True):
+class TensorIndex(Sealed, frozen=True, kw_only=True):
     """`<checkpoint>.tensors.json`: apart, so that listing stays quick."""
 
     schema: int = SCHEMA
@@ -118,5 +128,5 @@ def stored_metrics(metrics: dict[str, Any] | None) -> dict[str, float | str]:
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """A record as readable JSON with a final newline."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    """A record as readable, sealed JSON with a final newline."""
+    return seal(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")

@@ -27,9 +27,9 @@ from ckptop.store.hashing import sha256_of
 from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, release_config_path
 from ckptop.store.links import point, refresh_links
 from ckptop.store.locks import FileLock
-from ckptop.store.manifest import Manifest, Ranking
+from ckptop.store.manifest import Manifest, Ranking, encode
 from ckptop.store.names import Version, milestone_name, production_name
-from ckptop.store.records import Record
+from ckptop.store.records import Sealed
 from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
 from ckptop.store.staging import remove_stale, removed_on_error, staged_name
 from ckptop.store.verify import verify_checkpoint
@@ -45,7 +45,7 @@ _KEPT_IN_RELEASE = (
 )  # fmt: skip
 
 
-class ReleaseConfig(Record, frozen=True, kw_only=True):
+class ReleaseConfig(Sealed, frozen=True, kw_only=True):
     """`<model>_v1.0.0.config.json`: what a release is, beside its weights."""
 
     model: str
@@ -293,7 +293,7 @@ def _write_config(
 ) -> None:
     shared = {name: getattr(release, name) for name in ReleaseConfig.__struct_fields__ if hasattr(release, name)}
     details = ReleaseConfig(**shared, config=manifest.config, card=dict(card or {}))
-    write_durably(release_config_path(final), _pretty(details), fs, staging=staging)
+    write_durably(release_config_path(final), encode(details), fs, staging=staging)
 
 
 def _write_card(
@@ -317,7 +317,3 @@ def _write_card(
     }  # fmt: skip
     data = msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
     write_durably(directory / f"v{release.version}.json", data, fs, staging=staging)
-
-
-def _pretty(record: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"

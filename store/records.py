@@ -30,6 +30,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the JSON records; equal by value."""
 
 
+class Sealed(Record, frozen=True, kw_only=True):
+    """Base of the records that are believed only with their checksum whole: see `ckptop.store.seal`."""
+
+
 class Command(Record, frozen=True, kw_only=True):
     """How the run was started, and so how it is resumed."""
 

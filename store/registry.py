@@ -22,6 +22,7 @@ from ckptop.store.lines import append_line, to_json
 from ckptop.store.locks import FileLock
 from ckptop.store.names import Version
 from ckptop.store.records import Actor, Record
+from ckptop.store.seal import check_seal, seal
 
 
 class ReleaseLine(Record, frozen=True, kw_only=True):
@@ -100,6 +101,9 @@ def read_registry(paths: StorePaths) -> Registry:
         lines = []
     for line in lines:
         try:
+            if check_seal(line) != "whole":
+                bad_lines += bool(line.strip())  # a line that was changed releases nothing
+                continue
             kind = msgspec.json.decode(line, type=dict[str, Any]).get("event")
             if kind == "released":
                 release = msgspec.json.decode(line, type=ReleaseLine)
@@ -138,7 +142,7 @@ def production_lock(paths: StorePaths) -> FileLock:
 def _encode(line: msgspec.Struct) -> bytes:
     fields = msgspec.to_builtins(line)
     first = {"time": fields.pop("time"), "event": fields.pop("event")}
-    return msgspec.json.encode(to_json(first | fields)) + b"\n"
+    return seal(msgspec.json.encode(to_json(first | fields)) + b"\n")
 
 
 def release_path(paths: StorePaths, release: ReleaseLine) -> Path:

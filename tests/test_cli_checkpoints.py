@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from store_fixture import RunPlan, build_store
 
 from ckptop.cli.main import run
 from ckptop.store.layout import manifest_path
+from ckptop.store.manifest import encode
 from ckptop.store.store import Store
 
 CNN = RunPlan(name="cnn", phase="stopped", epochs=12, checkpoints=8, milestones=(3, 6))
@@ -132,11 +134,11 @@ def test_a_checkpoint_that_is_not_there_exits_11(store: Path, capsys: pytest.Cap
 def test_an_ambiguous_epoch_lists_the_candidates(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     view = Store.open(store).run("cnn")
     other = view.checkpoints[-1]
-    manifest = json.loads(manifest_path(other.path).read_bytes())
-    manifest["epoch"] = view.checkpoints[0].epoch
-    manifest_path(other.path).write_text(json.dumps(manifest))
+    epoch = view.checkpoints[0].epoch
+    assert other.manifest is not None
+    manifest_path(other.path).write_bytes(encode(msgspec.structs.replace(other.manifest, epoch=epoch)))
 
-    code = run(["promote", f"cnn:epoch={manifest['epoch']}", "--to", "milestone"])
+    code = run(["promote", f"cnn:epoch={epoch}", "--to", "milestone"])
 
     assert code == 2
     assert "means several" in capsys.readouterr().err

@@ -19,8 +19,10 @@ from tiny_model import HASTY, METRIC, find, make_run, manager_of, save, tiny_mod
 
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound, UsageError
+from ckptop.store.files import read_json
 from ckptop.store.layout import manifest_path
 from ckptop.store.loading import load_checkpoint, resume_training
+from ckptop.store.manifest import Manifest, encode
 from ckptop.store.promote import promote_to_milestone
 from ckptop.store.run import Run
 from ckptop.store.verify import verify_checkpoint
@@ -539,8 +541,8 @@ def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["other.pt", "../../outside.pt", "/etc/passwd"])
 def test_a_manifest_that_names_another_file_is_refused(manager: CheckpointManager, name: str) -> None:
     path = save_at(manager, 1, 1)
-    record = msgspec.json.decode(manifest_path(path).read_bytes())
-    manifest_path(path).write_bytes(msgspec.json.encode(record | {"file": name}))
+    manifest = read_json(manifest_path(path), Manifest)
+    manifest_path(path).write_bytes(encode(msgspec.structs.replace(manifest, file=name)))
 
     (info,) = manager.list_checkpoints()["training"]
 

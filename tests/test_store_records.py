@@ -13,7 +13,17 @@ from ckptop.store.commit import encode_index
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import MAX_JSON_BYTES, decode, read_json
 from ckptop.store.layout import StorePaths
-from ckptop.store.manifest import Manifest, Pin, Ranking, TensorEntry, TensorIndex, encode, to_number, to_stored
+from ckptop.store.manifest import (
+    LogMark,
+    Manifest,
+    Pin,
+    Ranking,
+    TensorEntry,
+    TensorIndex,
+    encode,
+    to_number,
+    to_stored,
+)
 from ckptop.store.promote import ReleaseConfig
 from ckptop.store.records import (
     Actor,
@@ -29,6 +39,7 @@ from ckptop.store.records import (
     Status,
 )
 from ckptop.store.registry import AliasLine, ReleaseLine, append_release, read_registry
+from ckptop.store.seal import seal
 
 GOLDEN = Path(__file__).parent / "golden"
 TIME = 1763683200.25
@@ -67,6 +78,7 @@ MANIFEST = Manifest(
     ranking=Ranking(name="val/accuracy", mode="max"), config={"lr": 0.001},
     environment={"pytorch_version": "2.13.0", "cuda_version": None}, git_commit=COMMIT, size_bytes=4096,
     xxh3_128="00112233445566778899aabbccddeeff", pinned=Pin(time=TIME, actor=ADA), forks=["digits-2"],
+    logs={"metrics.jsonl": LogMark(size_bytes=123, xxh3_128="ff" * 16)},
 )  # fmt: skip
 INDEX = TensorIndex(
     file="checkpoint_epoch_0001_step_00000100.pt",
@@ -117,7 +129,9 @@ def test_a_newer_writers_fields_are_ignored(name: str) -> None:
     record, _ = RECORDS[name]
     fields = msgspec.json.decode((GOLDEN / name).read_bytes()) | {"schema": 1, "invented_later": {"a": [1]}}
 
-    assert decode(msgspec.json.encode(fields), type(record), Path(name)) == record
+    fields.pop("checksum")
+
+    assert decode(seal(msgspec.json.encode(fields)), type(record), Path(name)) == record
 
 
 def test_registry_lines_are_written_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +161,8 @@ def test_registry_lines_are_read_back(tmp_path: Path) -> None:
 
 def test_a_bad_registry_line_is_counted_and_hides_no_other(tmp_path: Path) -> None:
     alias, good = (GOLDEN / "registry.jsonl").read_bytes().splitlines(keepends=True)
-    newer = b'{"time":1.0,"event":"yanked","model":"cnn","version":"1.2.0"}\n'
-    bad_version = good.replace(b'"1.2.0"', b'"one"')
+    newer = seal(b'{"time":1.0,"event":"invented_later","model":"cnn","version":"1.2.0"}\n')
+    bad_version = seal(good.partition(b',"checksum"')[0].replace(b'"1.2.0"', b'"one"') + b"}")
     paths = StorePaths(tmp_path)
     paths.production.mkdir()
     paths.registry.write_bytes(
