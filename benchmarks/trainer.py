@@ -31,8 +31,9 @@ from ckptop.trainer.config import TaskOptions, TrainConfig
 from ckptop.trainer.console import Console
 from ckptop.trainer.device import Device
 from ckptop.trainer.loader import EpochLoader
-from ckptop.trainer.loop import Loop, Parts
+from ckptop.trainer.loop import Loop
 from ckptop.trainer.optim import Schedule, build_optimizer
+from ckptop.trainer.parts import Parts
 from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress
 from ckptop.trainer.system import SystemSampler

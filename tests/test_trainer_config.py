@@ -72,6 +72,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, nearest: s
         ("epochs", "0", "epochs: expected int >= 1, got '0'"),
         ("epochs", "many", "epochs: expected int, got 'many'"),
         ("lr", "-1", "lr: expected float > 0.0, got '-1'"),
+        ("lr", "inf", "lr: expected a finite number, got inf"),
         ("lr", "nan", "lr: expected float > 0.0, got 'nan'"),
         ("optimizer", "lion", "optimizer: expected one of adamw, adam, sgd, got 'lion'"),
         ("model.dropout", "x", "model.dropout: expected float, got 'x'"),

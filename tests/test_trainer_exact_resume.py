@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from trainer_runs import (
+    SMALL,
     Killed,
     assert_same_training,
     at_step,
@@ -18,60 +20,101 @@ from trainer_runs import (
 
 from ckptop.store.run import Run
 
-CASES = {
-    "digits": ("digits", {}),
-    "digits-2-workers-accumulated-bf16": ("digits", {"workers": "2", "accumulate": "3", "precision": "bf16"}),
-    "digits-fp16": ("digits", {"precision": "fp16", "accumulate": "2"}),
-    "diabetes-2-workers": ("diabetes", {"workers": "2"}),
-    "diabetes-accumulated-bf16": ("diabetes", {"accumulate": "4", "precision": "bf16"}),
-    "diabetes-sgd-step": ("diabetes", {"optimizer": "sgd", "scheduler": "step", "decay_every_epochs": "1"}),
-}
+SETTINGS = {
+    "fp32-2-workers": {"workers": "2"},
+    "accumulated-bf16": {"accumulate": "3", "precision": "bf16"},
+    "accumulated-fp16": {"accumulate": "2", "precision": "fp16"},
+    "sgd-step": {"optimizer": "sgd", "scheduler": "step", "decay_every_epochs": "1"},
+    # A min_delta that nothing reaches: the rate falls after every epoch, and the third is the last.
+    "plateau-early-stop": {
+        "epochs": "5", "scheduler": "plateau", "plateau_epochs": "1", "patience_epochs": "2", "min_delta": "1000",
+    },
+}  # fmt: skip
+CASES = [(task, case) for task in SMALL for case in SETTINGS]
 
 
 def stop(run: Run) -> None:
     run.request_stop("the test")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_run_stopped_within_an_epoch_and_resumed_is_bitwise_the_uninterrupted_run(tmp_path: Path, case: str) -> None:
-    task, settings = CASES[case]
-    assert run_training(tmp_path, task, name="straight", **settings) == 0
-    steps = newest_state(tmp_path / "straight")["global_step"]
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """The uninterrupted run of a case, trained once."""
+    store = tmp_path_factory.mktemp("straight")
 
-    with at_step(steps // 4 + 1, stop):
-        assert run_training(tmp_path, task, name="halved", **settings) == 3
+    def root_of(task: str, case: str) -> Path:
+        name = f"{task}-{case}"
+        if not (store / name).exists():
+            assert run_training(store, task, name=name, **SETTINGS[case]) == 0
+        return store / name
+
+    return root_of
+
+
+def steps_of_an_epoch(root: Path) -> int:
+    return min(step for step, name in logged(root) if name == "val/loss")
+
+
+@pytest.mark.parametrize(("task", "case"), CASES)
+def test_a_run_stopped_within_an_epoch_and_resumed_is_bitwise_the_uninterrupted_run(
+    tmp_path: Path, straight: Callable[[str, str], Path], task: str, case: str
+) -> None:
+    root = straight(task, case)
+
+    with at_step(steps_of_an_epoch(root) + 3, stop):
+        assert run_training(tmp_path, task, name="halved", **SETTINGS[case]) == 3
     assert newest_state(tmp_path / "halved")["loader"]["batch_in_epoch"] > 0
     torch.rand(3)  # whatever else happened to the generators in between
 
     assert run_training(tmp_path, task, name="halved", resume="auto") == 0
-    assert_same_training(tmp_path / "straight", tmp_path / "halved")
+    assert_same_training(root, tmp_path / "halved")
 
 
-def test_a_run_resumed_at_the_end_of_an_epoch_is_bitwise_the_uninterrupted_run(tmp_path: Path) -> None:
-    run_training(tmp_path, name="straight")
-    per_epoch = newest_state(tmp_path / "straight")["global_step"] // 3
+@pytest.mark.parametrize(("task", "case"), CASES)
+def test_a_run_resumed_at_the_end_of_an_epoch_is_bitwise_the_uninterrupted_run(
+    tmp_path: Path, straight: Callable[[str, str], Path], task: str, case: str
+) -> None:
+    root = straight(task, case)
 
-    with at_step(per_epoch, stop):
-        assert run_training(tmp_path, name="halved") == 3
-    assert (
-        newest_state(tmp_path / "halved")["loader"] | {"epoch": 2, "batch_in_epoch": 0}
-        == (newest_state(tmp_path / "halved")["loader"])
-    )
+    with at_step(steps_of_an_epoch(root), stop):
+        assert run_training(tmp_path, task, name="halved", **SETTINGS[case]) == 3
+    loader = newest_state(tmp_path / "halved")["loader"]
+    assert (loader["epoch"], loader["batch_in_epoch"]) == (2, 0)
 
-    assert run_training(tmp_path, name="halved", resume="auto") == 0
-    assert_same_training(tmp_path / "straight", tmp_path / "halved")
+    assert run_training(tmp_path, task, name="halved", resume="auto") == 0
+    assert_same_training(root, tmp_path / "halved")
 
 
-def test_a_run_that_died_goes_back_to_its_checkpoint_and_is_bitwise_the_uninterrupted_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", SMALL)
+def test_an_early_stopped_run_killed_before_its_end_was_written_ends_the_same(
+    tmp_path: Path, straight: Callable[[str, str], Path], task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last checkpoint says that patience is out: nothing more is trained, and the result is judged."""
+    case = "plateau-early-stop"
+    with monkeypatch.context() as patch:
+        patch.setattr("ckptop.trainer.train.judge", lambda run, *rest: kill(run))
+        with pytest.raises(Killed):
+            run_training(tmp_path, task, name="died", **SETTINGS[case])
+
+    assert run_training(tmp_path, task, name="died", resume="auto") == 0
+    loop = newest_state(tmp_path / "died")["loop"]
+    assert (loop["trend"]["stale_epochs"], loop["trend"]["reductions"]) == (2, 2)
+    assert_same_training(straight(task, case), tmp_path / "died")
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_a_run_that_died_goes_back_to_its_checkpoint_and_is_bitwise_the_uninterrupted_run(
+    tmp_path: Path, task: str
+) -> None:
     """What it had logged past the checkpoint is abandoned and written anew with the same bits."""
-    run_training(tmp_path, "digits", name="straight", save_every_steps="5")
+    run_training(tmp_path, task, name="straight", save_every_steps="5")
 
     with at_step(13, kill), pytest.raises(Killed):
-        run_training(tmp_path, "digits", name="died", save_every_steps="5")
+        run_training(tmp_path, task, name="died", save_every_steps="5")
     assert newest_state(tmp_path / "died")["global_step"] == 10
     assert max(step for step, _ in logged(tmp_path / "died")) == 13
 
-    assert run_training(tmp_path, "digits", name="died", resume="latest") == 0
+    assert run_training(tmp_path, task, name="died", resume="latest") == 0
     assert_same_training(tmp_path / "straight", tmp_path / "died")
 
 

@@ -15,7 +15,7 @@ from trainer_runs import assert_same_training, at_step, newest_state, run_traini
 
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.control import send_request
-from ckptop.store.errors import TrainingFailed
+from ckptop.store.errors import TrainingFailed, UsageError
 from ckptop.store.events import read_events
 from ckptop.store.run import Run
 from ckptop.store.store import Store
@@ -226,8 +226,57 @@ def test_out_of_memory_is_a_failed_training_with_advice(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Digits, "loss", loss)
 
-    with pytest.raises(TrainingFailed, match="halve batch_size and double accumulate"):
+    with pytest.raises(TrainingFailed) as caught:
         run_training(tmp_path, "digits", name="run")
+    assert str(caught.value) == (
+        "out of memory: CUDA out of memory. Tried to allocate 2 GiB; resume with half the batch and the same step: "
+        "--batch-size 32 --set accumulate=2"
+    )
+
+
+def test_out_of_memory_on_resume_says_what_the_checkpoint_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(tmp_path, name="run", epochs="1")
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+
+    with pytest.raises(TrainingFailed) as caught:
+        run_training(tmp_path, name="run", resume="auto", epochs="2", batch_size="132", precision="bf16")
+    assert str(caught.value).endswith(
+        "the checkpoint was trained with batch_size 16, accumulate 1, precision fp32 on cpu, this attempt with "
+        "batch_size 132, accumulate 1, precision bf16; from an epoch's end: --batch-size 66 --set accumulate=2"
+    )
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_optimizer_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss may still be finite; the weights would not be, and the next save would keep them."""
+    calls = 0
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += outputs.requires_grad
+        if calls == 20:
+            outputs = outputs + (outputs - outputs.detach()).sqrt()  # 0, with an infinite slope
+        return (outputs - targets).abs().mean()
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+
+    with pytest.raises(TrainingFailed, match=r"the gradient's norm is (nan|inf) at step 20 \(epoch 2, batch 3 of 17\)"):
+        run_training(tmp_path, name="run")
+
+    assert newest_state(tmp_path / "run")["global_step"] == 17
+
+
+def test_a_batch_of_one_sample_is_refused_where_there_is_batch_norm(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="BatchNorm at 1 cannot train on batches of one sample; use --batch-size 2"):
+        run_training(tmp_path, "digits", name="run", batch_size="1")
+    assert run_training(tmp_path, "diabetes", name="other", batch_size="1", epochs="1") == 0
 
 
 @pytest.fixture

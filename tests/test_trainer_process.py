@@ -21,13 +21,17 @@ from ckptop.store.resume import RESUME_VARIABLE, ResumeRequest, encode_request
 from ckptop.store.run import Run
 from ckptop.store.store import Store
 
-SETTINGS = ("epochs=60", "scheduler=constant", "save_every_steps=7", "model.hidden=[8]", "system_interval_seconds=0.05")
+SETTINGS = ("epochs=60", "scheduler=plateau", "save_every_steps=7", "system_interval_seconds=0.05", "accumulate=2")
+MODEL = {
+    "diabetes": ("batch_size=8", "model.hidden=[8]"),
+    "digits": ("batch_size=32", "model.channels=2", "model.hidden=8"),
+}
 PATIENCE_SECONDS = 90.0
 
 
-def command(store: Path, *more: str) -> list[str]:
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    return [sys.executable, "-m", "ckptop.cli", "train", "diabetes", "--store", str(store), *settings, *more]
+def command(store: Path, task: str, *more: str) -> list[str]:
+    settings = [part for setting in (*SETTINGS, *MODEL[task]) for part in ("--set", setting)]
+    return [sys.executable, "-m", "ckptop.cli", "train", task, "--store", str(store), *settings, *more]
 
 
 def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], what: str) -> None:
@@ -42,9 +46,9 @@ def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], what
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     children = []
 
-    def begin(*more: str) -> subprocess.Popen[bytes]:
+    def begin(task: str, *more: str) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
-            command(tmp_path, *more), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command(tmp_path, task, *more), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
         children.append(child)
@@ -64,12 +68,13 @@ def steps_logged(root: Path) -> int:
         return 0
 
 
+@pytest.mark.parametrize("task", MODEL)
 def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
+    tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], task: str
 ) -> None:
     """SIGKILL, then the recorded command with a viewer's request: the end is that of the run nobody touched."""
     root = tmp_path / "torn"
-    child = start("--name", "torn", "--set", "workers=1")
+    child = start(task, "--name", "torn", "--set", "workers=2")
     wait_for(lambda: steps_logged(root) > 40, child, "step 40")
     helpers = psutil.Process(child.pid).children(recursive=True)
     child.kill()
@@ -84,7 +89,7 @@ def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
     assert view.record is not None
     assert view.record.command is not None
     recorded = view.record.command
-    request = ResumeRequest(store=str(tmp_path), run="torn", overrides={"epochs": "30"})
+    request = ResumeRequest(store=str(tmp_path), run="torn", overrides={"epochs": "10"})
     environment = child_environment() | {RESUME_VARIABLE: encode_request(request)}
     done = subprocess.run(
         [recorded.python, *recorded.argv], cwd=recorded.cwd, env=environment, capture_output=True, text=True,
@@ -92,10 +97,10 @@ def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert "epochs was 60, now 30" in done.stdout
-    settings = {key.replace(".", "__"): value for key, _, value in (setting.partition("=") for setting in SETTINGS)}
-    changed = {"epochs": "30", "batch_size": "32", "scheduler": "constant"}
-    run_training(tmp_path, name="straight", **settings | changed)
+    assert "epochs was 60, now 10" in done.stdout
+    pairs = (setting.partition("=") for setting in (*SETTINGS, *MODEL[task]))
+    settings = {key.replace(".", "__"): value for key, _, value in pairs}
+    run_training(tmp_path, task, name="straight", **settings | {"epochs": "10"})
     assert_same_training(tmp_path / "straight", root)
 
 
@@ -103,7 +108,7 @@ def test_signals_to_the_whole_process_group_reach_the_trainer_alone(
     tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     """A terminal and systemd signal every process: the data workers must live to finish the step."""
-    child = start("--name", "mine", "--set", "workers=1", "--set", "epochs=100000")
+    child = start("diabetes", "--name", "mine", "--set", "workers=1", "--set", "epochs=100000")
     wait_for(lambda: steps_logged(tmp_path / "mine") > 20, child, "step 20")
     helpers = psutil.Process(child.pid).children(recursive=True)
     assert len(helpers) >= 3  # the fork server and a worker each for training and validation

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trainer_runs import at_step, logged, newest_state, run_training
@@ -127,13 +129,45 @@ def test_a_changed_rate_holds_from_the_first_resumed_step_and_is_said(
 
     run_training(tmp_path, name="mine", resume="auto", lr="0.25", weight_decay="0.5")
 
-    assert "lr was 0.001, now 0.25" in capsys.readouterr().out
+    assert "lr was 0.001, now 0.25; the next step has lr 0.25\n" in capsys.readouterr().out
     assert logged(tmp_path / "mine")[21, "lr"] == "0.25"
     group = newest_state(tmp_path / "mine")["optimizer_state_dict"]["param_groups"][0]
     assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
 
 
-@pytest.mark.parametrize(("key", "value"), [("seed", "3"), ("optimizer", "sgd"), ("model__hidden", "[4]")])
+def test_a_changed_rate_scales_the_restored_schedule_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(tmp_path, name="straight", warmup_steps="0")
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", warmup_steps="0")
+    capsys.readouterr()
+
+    run_training(tmp_path, name="mine", resume="auto", lr="0.002")
+
+    expected = 2 * float(logged(tmp_path / "straight")[21, "lr"])
+    assert float(logged(tmp_path / "mine")[21, "lr"]) == pytest.approx(expected)
+    said = capsys.readouterr().out
+    assert f"lr was 0.001, now 0.002; the cosine schedule goes on, times 2; the next step has lr {expected:.4g}" in said
+
+
+def test_a_stopped_early_run_is_complete_until_patience_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_training(tmp_path, name="mine", epochs="4", patience_epochs="1", min_delta="1000") == 0
+    assert "Stopped early: val/smape has not improved for 1 epochs" in capsys.readouterr().out
+
+    assert run_training(tmp_path, name="mine", resume="auto") == 0
+    assert capsys.readouterr().out == (
+        "mine is complete: stopped early after 2 epochs; --set patience_epochs=none would train on\n"
+    )
+    assert run_training(tmp_path, name="mine", resume="auto", patience_epochs="none") == 0
+    assert newest_state(tmp_path / "mine")["global_step"] == 4 * 17
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("metric_for_best", "val/loss"), ("seed", "3"), ("optimizer", "sgd"), ("model__hidden", "[4]")]
+)
 def test_what_the_saved_state_depends_on_cannot_change(tmp_path: Path, key: str, value: str) -> None:
     with at_step(20, stop):
         run_training(tmp_path, name="mine")
@@ -149,6 +183,8 @@ def test_a_batch_size_changes_at_an_epoch_s_end_only(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was saved within epoch 2"):
         run_training(tmp_path, name="mine", resume="auto", batch_size="88")
     assert run_training(tmp_path, name="mine", resume="epoch=1", batch_size="88") == 0
+    said = "batch_size was 16, now 88; an epoch now has 3 steps and the cosine schedule now ends at step 23"
+    assert said in (tmp_path / "mine" / "train.log").read_text()
 
     assert newest_state(tmp_path / "mine")["global_step"] == 17 + 3 + 3
 
@@ -213,29 +249,71 @@ def test_the_finished_event_holds_the_final_metrics(tmp_path: Path) -> None:
     assert "test/smape" in event.details["metrics"]
 
 
-def test_changed_data_and_an_empty_part_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def changed_data(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the task load something else from now on."""
+    original = Diabetes.load
+
+    def change(**fields: Any) -> None:
+        def load(task: Diabetes, path: Path | None, seed: int) -> TaskData:
+            return TaskData(**(vars(original(task, path, seed)) | fields))
+
+        monkeypatch.setattr(Diabetes, "load", load)
+
+    return change
+
+
+def test_changed_data_is_refused_unless_it_is_accepted(
+    tmp_path: Path, changed_data: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with at_step(20, stop):
         run_training(tmp_path, name="mine")
-    original = Diabetes.load
+    before = (tmp_path / "mine" / "run.json").read_bytes()
+    changed_data(hash="other")
 
-    def load(task: Diabetes, path: Path | None, seed: int) -> TaskData:
-        data = original(task, path, seed)
-        return TaskData(**(vars(data) | {"hash": "other"}))
+    with pytest.raises(DataError, match=r"sklearn:diabetes has changed since .*_step_00000020.pt .*--accept-new-data"):
+        run_training(tmp_path, name="mine", resume="auto")
+    assert (tmp_path / "mine" / "run.json").read_bytes() == before
+    assert Store.open(tmp_path).run("mine").state == "stopped"
 
-    monkeypatch.setattr(Diabetes, "load", load)
-    run_training(tmp_path, name="mine", resume="auto")
-    assert "the data in sklearn:diabetes has changed" in capsys.readouterr().out
+    with at_step(30, stop):
+        assert run_training(tmp_path, name="mine", resume="auto", accept_new_data="true") == 3
+    assert "accept_new_data was False, now True" in capsys.readouterr().out
+    assert run_training(tmp_path, name="mine", resume="auto") == 0  # the data it was trained on last
+    assert "accept_new_data" not in capsys.readouterr().out
 
-    def empty(task: Diabetes, path: Path | None, seed: int) -> TaskData:
-        data = original(task, path, seed)
-        nothing = subset(data.train.tensors, [])  # type: ignore[attr-defined, arg-type]  # a TensorDataset
-        return TaskData(**(vars(data) | {"validation": nothing}))
 
-    monkeypatch.setattr(Diabetes, "load", empty)
-    with pytest.raises(DataError, match="the validation part of the data is empty"):
+def test_data_accepted_once_is_not_accepted_for_ever(tmp_path: Path, changed_data: Callable[..., None]) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+    changed_data(hash="other")
+    with at_step(30, stop):
+        run_training(tmp_path, name="mine", resume="auto", accept_new_data="true")
+    changed_data(hash="a third")
+
+    with pytest.raises(DataError, match="has changed since"):
+        run_training(tmp_path, name="mine", resume="auto")
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_an_empty_part_is_refused_before_a_run_is_made(
+    tmp_path: Path, changed_data: Callable[..., None], part: str
+) -> None:
+    data = Diabetes().load(None, 0)
+    changed_data(**{part: subset(data.train.tensors, [])})  # type: ignore[attr-defined, arg-type]  # a TensorDataset
+
+    with pytest.raises(DataError, match=f"the {'training' if part == 'train' else part} part of the data is empty"):
         run_training(tmp_path, name="other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("val/smap", "did you mean val/smape"), ("smape", "val/smape"), ("x", "val/loss")]
+)
+def test_a_metric_that_does_not_exist_is_refused_before_a_run_is_made(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"metric_for_best: diabetes has no '{name}'.*{hint}"):
+        run_training(tmp_path, name="mine", metric_for_best=name)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_checkpoint_of_another_script_is_not_gone_on_from(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ckptop.store.errors import DataError, UsageError
 from ckptop.store.run import Run
@@ -16,8 +17,8 @@ from ckptop.trainer import rng
 from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.device import Device
 from ckptop.trainer.loader import EpochLoader, count_samples
-from ckptop.trainer.loop import Parts
 from ckptop.trainer.optim import Schedule, build_optimizer, hyperparameters
+from ckptop.trainer.parts import Parts
 from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress, progress_of
 from ckptop.trainer.task import Samples, Task, TaskData
@@ -32,9 +33,9 @@ def build(
         The parts, the position to go on from, and the random state to restore last.
 
     Raises:
-        DataError: A part of the data is empty.
+        DataError: It is not the data of the checkpoint.
         Damaged: The checkpoint is not one of this trainer.
-        UsageError: The checkpoint cannot be gone on from with this configuration.
+        UsageError: The checkpoint cannot be gone on from with this configuration, or the model not be trained with it.
     """
     rng.seed_everything(config.seed)
     if config.threads is not None:
@@ -44,8 +45,10 @@ def build(
     model.to(device.torch_device)
     optimizer = build_optimizer(config, model.parameters())
     scaler = device.scaler()
-    batches = Batches(_count(data.train, "training"), config.batch_size, config.accumulate)
+    batches = Batches(count_samples(data.train), config.batch_size, config.accumulate)
+    _refuse_batches_of_one(model, batches)
     progress, rng_state = _load(run, config, batches, model, optimizer, scaler, device)
+    _require_same_data(run, config, progress, data)
     schedule = Schedule(optimizer, config, progress.total_steps(config, batches), batches.step_count)
     train = EpochLoader(
         data.train, batches, seed=config.seed, task=task, options=config.model, workers=config.workers,
@@ -53,26 +56,47 @@ def build(
     )  # fmt: skip
     parts = Parts(
         task=task, config=config, device=device, model=model, optimizer=optimizer, schedule=schedule,
-        scaler=scaler, train=train, validation=evaluation_loader(data.validation, config, device, "validation"),
+        scaler=scaler, train=train, validation=evaluation_loader(data.validation, config, device),
     )  # fmt: skip
     return parts, progress, rng_state
 
 
-def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device, part: str) -> EpochLoader:
-    """A part of the data in its own order, as it is.
+def require_samples(data: TaskData) -> None:
+    """Refuse data without a part.
 
     Raises:
-        DataError: It is empty.
+        DataError: A part is empty.
     """
-    batches = Batches(_count(samples, part), config.batch_size)
+    for part, samples in (("training", data.train), ("validation", data.validation), ("test", data.test)):
+        if count_samples(samples) == 0:
+            raise DataError(f"the {part} part of the data is empty; the task's load() must put samples into all three")
+
+
+def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device) -> EpochLoader:
+    """A part of the data in its own order, as it is."""
+    batches = Batches(count_samples(samples), config.batch_size)
     return EpochLoader(samples, batches, seed=config.seed, workers=config.workers, pin_memory=device.is_cuda)
 
 
-def _count(samples: Samples, part: str) -> int:
-    count = count_samples(samples)
-    if count == 0:
-        raise DataError(f"the {part} part of the data is empty")
-    return count
+def _refuse_batches_of_one(model: torch.nn.Module, batches: Batches) -> None:
+    """A sample alone has no deviation to normalise by."""
+    if min(batches.batch_size, batches.sample_count) > 1:
+        return
+    norm = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
+    if norm is not None:
+        raise UsageError(f"the BatchNorm at {norm} cannot train on batches of one sample; use --batch-size 2 or more")
+
+
+def _require_same_data(run: Run, config: TrainConfig[Any], progress: Progress, data: TaskData) -> None:
+    """Refuse data other than the checkpoint's, unless it is accepted; `progress` then goes by the new."""
+    recorded = progress.data_hash or (run.record.data.hash if run.record.data is not None else data.hash)
+    path = run.start.from_checkpoint
+    if path is not None and recorded != data.hash and not config.accept_new_data:
+        raise DataError(
+            f"the data in {data.path} has changed since {path.name} was saved; bring it back, or go on with the new "
+            f"data by --accept-new-data"
+        )
+    progress.data_hash = data.hash
 
 
 def _load(

@@ -7,6 +7,7 @@ type; a value from the command line is text and is read as whatever the field wa
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,21 +43,31 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     lr: PositiveFloat = 1e-3
     """The highest learning rate, which the schedule scales."""
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    scheduler: Literal["cosine", "step", "constant"] = "cosine"
+    scheduler: Literal["cosine", "step", "plateau", "constant"] = "cosine"
     warmup_steps: Count = 0
     """Optimizer steps of linear warm-up, under any schedule."""
     decay_every_epochs: Positive = 10
     """For the step schedule."""
+    plateau_epochs: Positive = 5
+    """For the plateau schedule: epochs without an improvement before the rate is lowered."""
     decay_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
-    """For the step schedule."""
+    """For the step and the plateau schedule."""
     clip_norm: PositiveFloat | None = None
     """Largest norm of the gradient; None does not clip."""
+    metric_for_best: str | None = None
+    """What best means, such as val/loss; None is the task's own metric."""
+    patience_epochs: Positive | None = None
+    """Epochs without an improvement of that metric before the training ends; None never ends it early."""
+    min_delta: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """What an improvement must exceed to count for early stopping and the plateau schedule."""
     seed: Count = 0
     device: str = "auto"
     """auto takes CUDA where there is one; else cpu, cuda, cuda:1."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     deterministic: bool = True
     """Refuse the fast kernels of CUDA whose result differs from run to run; the CPU has none."""
+    accept_new_data: bool = False
+    """Go on with data that changed since the checkpoint; holds for one attempt alone."""
     workers: Count = 0
     """Processes that load data; 0 loads in the trainer itself."""
     threads: Positive | None = None
@@ -93,6 +104,9 @@ def layered(config: TrainConfig[OptionsT], layer: Mapping[str, Any], *, lax: boo
         built: TrainConfig[OptionsT] = msgspec.convert(merged, kind, strict=not lax)
     except msgspec.ValidationError as error:
         raise UsageError(_explain(error, config, merged)) from None
+    for key, value in _flatten(as_dict(built)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{key}: expected a finite number, got {value}")
     return built
 
 

@@ -1,69 +1,32 @@
-"""The training loop: epochs, optimizer steps, micro-batches, and what is written down of each.
+"""The training loop: epochs and steps, and what is written down, saved and decided after each.
 
-Everything of a step, evaluation included, is logged and durable before the checkpoint of that step. On the
-CPU a loss that is not finite stops the training before the optimizer moves. On CUDA the loss of a step is
-read while the next one runs, so it stops one step late; nothing is ever saved in between.
+Everything of a step, evaluation included, is logged and durable before the checkpoint of that step. `stepping` is
+one optimizer step, `best` what an epoch's metric decides.
 """
 
 from __future__ import annotations
 
-import math
+import shlex
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ckptop.host.units import format_bytes
-from ckptop.store.errors import TrainingFailed
 from ckptop.store.records import ControlRequest
 from ckptop.store.run import Run
 from ckptop.trainer import rng
-from ckptop.trainer.config import TrainConfig, as_dict
+from ckptop.trainer.best import DEGRADED_SHARE, is_out_of_patience, lost_share, note_epoch
+from ckptop.trainer.config import as_dict
 from ckptop.trainer.console import Console
-from ckptop.trainer.device import Device, StepValues
 from ckptop.trainer.evaluate import evaluate
-from ckptop.trainer.loader import EpochLoader
-from ckptop.trainer.optim import Schedule
-from ckptop.trainer.state import Best, Progress, extra_of
-from ckptop.trainer.task import Task
+from ckptop.trainer.parts import Parts
+from ckptop.trainer.state import Progress, extra_of
+from ckptop.trainer.stepping import NotFinite, Step, Stepper
 from ckptop.trainer.tensorboard import EventWriter
 
 ACTIONS = ("save", "stop")
 """What a control request may ask for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Everything a training is made of."""
-
-    task: Task[Any]
-    config: TrainConfig[Any]
-    device: Device
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    scaler: torch.amp.GradScaler | None
-    train: EpochLoader
-    validation: EpochLoader
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One optimizer step on its way to the log."""
-
-    step: int
-    epoch: int
-    window: range
-    samples: int
-    lr: float
-    seconds: float
-    values: StepValues
-    losses: list[torch.Tensor]
-    """A micro-batch each."""
 
 
 class Loop:
@@ -83,20 +46,37 @@ class Loop:
         self.progress = progress
         self._rng_state = rng_state
         self._batches = parts.train.batches
-        self._parameters = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
-        self._unread: deque[_Step] = deque()
+        self._stepper = Stepper(parts)
+        self._unread: deque[Step] = deque()
         self._saved_step = progress.step
         self.total_steps = progress.total_steps(parts.config, self._batches)
         self._epoch_began = time.perf_counter()
 
     def fit(self) -> bool:
-        """Train to the last epoch; False if it was asked to stop before, and has saved."""
+        """Train to the last epoch, or until early stopping ends it; False if it was asked to stop, and has saved.
+
+        Raises:
+            NotFinite: A loss is no number; it is logged, and what was saved before it is whole.
+        """
         self._parts.model.train()
-        while self.progress.epoch <= self._config.epochs:
-            if not self._train_epoch():
-                return False
-            self._end_epoch()
+        try:
+            while self.progress.epoch <= self._config.epochs and not self.is_out_of_patience:
+                if not self._train_epoch():
+                    return False
+                self._end_epoch()
+        except NotFinite as error:
+            self.log(error.step, error.epoch, error.values)
+            self._run.sync()
+            raise
+        if self.is_out_of_patience:
+            stale = self.progress.trend.stale_epochs
+            self._console.say(f"Stopped early: {self._parts.metric[0]} has not improved for {stale} epochs")
         return True
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether early stopping ends the training here."""
+        return is_out_of_patience(self.progress, self._config)
 
     def log(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
         """Write metrics down, in the run's log and for TensorBoard."""
@@ -118,89 +98,56 @@ class Loop:
             if self._run.should_stop:
                 self._save(must=True)
                 return False
-            self._train_step(batches)
+            self._unread.append(self._stepper.take(batches, progress))
+            self._read_values(leave=1 if self._parts.device.is_cuda else 0)
             if self._due_by_steps() and progress.batch < self._batches.batch_count:
                 self._save()
         return True
 
     def _end_epoch(self) -> None:
-        progress, task = self.progress, self._parts.task
-        epoch = progress.epoch
+        progress, parts, config = self.progress, self._parts, self._config
+        epoch, (name, mode) = progress.epoch, parts.metric
         self._read_values(leave=0)
-        results = evaluate(task, self._parts.model, self._parts.validation, self._parts.device, "val", self._run.touch)
+        results = evaluate(parts.task, parts.model, parts.validation, parts.device, "val", self._run.touch)
         train_loss = progress.loss_sum / progress.sample_count
         metrics = {"train/loss_epoch": train_loss, **results}
         self.log(progress.step, epoch, {**metrics, "epoch_seconds": time.perf_counter() - self._epoch_began})
-        value = results[task.metric[0]]
+        value = results[name]
         self._console.say(
-            f"Epoch {epoch}/{self._config.epochs} - Train Loss: {train_loss:.4f}"
-            f" - Val {task.metric_label}: {task.format_metric(value)}"
+            f"Epoch {epoch}/{config.epochs} - Train Loss: {train_loss:.4f} - Val {parts.format_metric(value)}"
         )
-        self._note_best(value, epoch)
+        self._warn_if_degraded(value)
+        reductions = progress.trend.reductions
+        note_epoch(progress, value, mode, config)
+        if progress.trend.reductions > reductions:
+            self._console.say(
+                f"{name} has not improved for {config.plateau_epochs} epochs: lr times {config.decay_factor:g}"
+            )
         progress.begin_next_epoch()
-        due = epoch % self._config.save_every_epochs == 0 or epoch == self._config.epochs
+        is_last = epoch == config.epochs or self.is_out_of_patience
+        due = epoch % config.save_every_epochs == 0 or is_last
         if due or self._run.should_stop or self._due_by_steps():
-            self._save(metrics, must=self._run.should_stop or epoch == self._config.epochs)
+            self._save(metrics, must=self._run.should_stop or is_last)
         self._save_milestone(value, epoch, metrics)
 
-    def _note_best(self, value: float, epoch: int) -> None:
-        best, mode = self.progress.best, self._parts.task.metric[1]
-        improved = best is None or (value < best.value if mode == "min" else value > best.value)
-        if improved and not math.isnan(value):
-            self.progress.best = Best(value, epoch, self.progress.step)
+    def _warn_if_degraded(self, value: float) -> None:
+        """Raise an alert when the metric falls behind the best, once until it is back."""
+        progress, (name, mode) = self.progress, self._parts.metric
+        best, lost = progress.best, lost_share(value, progress.best, mode)
+        was_degraded, progress.degraded = progress.degraded, lost > DEGRADED_SHARE
+        if best is None or not progress.degraded or was_degraded:
+            return
+        run, where = self._run.name, f"--store {shlex.quote(str(self._run.root.parent))}"
+        message = (
+            f"{name} is {value:.4f}, {lost:.1%} worse than the best, {best.value:.4f} of epoch {best.epoch}; to go "
+            f"back: ckptop stop {run} {where} && ckptop resume {run} --from best {where}"
+        )
+        self._console.say(message)
+        self._run.event("alert", message=message)
 
     def _due_by_steps(self) -> bool:
         every = self._config.save_every_steps
         return every is not None and self.progress.step % every == 0
-
-    # One optimizer step
-
-    def _train_step(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
-        parts, progress = self._parts, self.progress
-        began = time.perf_counter()
-        window = self._batches.window(progress.batch)
-        samples = self._batches.samples(window)
-        lr = parts.schedule.apply(progress.step)
-        losses = [self._backward(parts.device.move(next(batches)), samples) for _ in window]
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        values = StepValues(loss, self._grad_norm())
-        progress.batch += len(window)
-        progress.step += 1
-        if not parts.device.is_cuda:
-            self._require_finite(progress.step, progress.epoch, window, values, losses)
-        self._apply_gradient()
-        seconds = time.perf_counter() - began
-        self._unread.append(_Step(progress.step, progress.epoch, window, samples, lr, seconds, values, losses))
-        self._read_values(leave=1 if parts.device.is_cuda else 0)
-
-    def _backward(self, batch: tuple[torch.Tensor, ...], samples: int) -> torch.Tensor:
-        """Add a micro-batch's gradient; its share of the step is its share of the samples."""
-        parts = self._parts
-        inputs, targets = batch
-        with parts.device.autocast():
-            loss = parts.task.loss(parts.model(inputs), targets)
-        if len(targets) != samples:
-            loss = loss * (len(targets) / samples)
-        (loss if parts.scaler is None else parts.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return loss.detach()
-
-    def _grad_norm(self) -> torch.Tensor:
-        """The norm of the whole gradient before clipping, and clip it."""
-        scaler, clip_norm = self._parts.scaler, self._config.clip_norm
-        if scaler is not None:
-            scaler.unscale_(self._parts.optimizer)
-        if clip_norm is not None:
-            return torch.nn.utils.clip_grad_norm_(self._parameters, clip_norm)
-        return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-
-    def _apply_gradient(self) -> None:
-        scaler, optimizer = self._parts.scaler, self._parts.optimizer
-        if scaler is None:
-            optimizer.step()
-        else:
-            scaler.step(optimizer)
-            scaler.update()
-        optimizer.zero_grad(set_to_none=True)
 
     # What a step leaves behind
 
@@ -208,8 +155,8 @@ class Loop:
         """Log the steps whose values are due; on CUDA the newest is left running."""
         while len(self._unread) > leave:
             step = self._unread.popleft()
+            self._stepper.require_finite(step)
             loss, grad_norm = step.values.read()
-            self._require_finite(step.step, step.epoch, step.window, step.values, step.losses)
             self.progress.loss_sum += loss * step.samples
             self.progress.sample_count += step.samples
             metrics = {
@@ -222,25 +169,6 @@ class Loop:
             self.log(step.step, step.epoch, metrics)
             self._run.progress(epoch=step.epoch, step=step.step, step_seconds=step.seconds)
             self._console.bar(step.epoch, self._config.epochs, step.step, self.total_steps, loss, step.seconds)
-
-    def _require_finite(
-        self, step: int, epoch: int, window: range, values: StepValues, losses: list[torch.Tensor]
-    ) -> None:
-        """A loss that is not a number is logged, and ends the training.
-
-        Raises:
-            TrainingFailed: With step and batch.
-        """
-        loss, grad_norm = values.read()
-        if math.isfinite(loss):
-            return
-        self.log(step, epoch, {"train/loss": loss, "grad_norm": grad_norm})
-        self._run.sync()
-        bad = next((i for i, one in zip(window, losses, strict=True) if not math.isfinite(one.item())), window[0])
-        raise TrainingFailed(
-            f"the loss is {loss} at step {step} (epoch {epoch}, batch {bad + 1} of {self._batches.batch_count}); "
-            f"the newest checkpoint is whole: resume from it with a lower lr or --set clip_norm=1"
-        )
 
     # Saving
 
@@ -278,7 +206,7 @@ class Loop:
     def _save_milestone(self, value: float, epoch: int, metrics: dict[str, float]) -> None:
         """Commit a milestone if the task's metric improved; the manager compares."""
         progress, parts = self.progress, self._parts
-        name, mode = parts.task.metric
+        name, mode = parts.metric
         self._run.sync()
         try:
             path = self._run.checkpoints.save_milestone_checkpoint(

@@ -1,4 +1,8 @@
-"""Optimizer and learning rate. The rate is a pure function of the step, so nothing of it has to be restored."""
+"""Optimizer and learning rate.
+
+The rate is a function of the step, under a plateau schedule also of how often it was lowered: the schedule itself has
+nothing to restore.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
 
 class Schedule:
-    """The learning rate of every step: warm-up, then cosine, step or constant.
+    """The learning rate of every step: warm-up, then cosine, step, plateau or constant.
 
     With more epochs the cosine is stretched: the rate at a step is what a run planned that long would have had.
     """
@@ -41,8 +45,11 @@ class Schedule:
         self._optimizer, self._config = optimizer, config
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
 
-    def factor(self, step: int) -> float:
-        """The share of the highest rate with which the step after `step` others is done, 0 to 1."""
+    def factor(self, step: int, reductions: int = 0) -> float:
+        """The share of the highest rate with which the step after `step` others is done, 0 to 1.
+
+        `reductions` is how often the plateau schedule has lowered the rate.
+        """
         config = self._config
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
@@ -51,11 +58,13 @@ class Schedule:
             return 0.5 * (1 + math.cos(math.pi * min(1.0, past)))
         if config.scheduler == "step":
             return float(config.decay_factor ** (step // (config.decay_every_epochs * self.steps_per_epoch)))
+        if config.scheduler == "plateau":
+            return float(config.decay_factor**reductions)
         return 1.0
 
-    def apply(self, step: int) -> float:
+    def apply(self, step: int, reductions: int = 0) -> float:
         """Set the rate of the step after `step` others and return it."""
-        lr = self._config.lr * self.factor(step)
+        lr = self._config.lr * self.factor(step, reductions)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         return lr

@@ -17,10 +17,11 @@ from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
 from ckptop.store.records import RunRecord
 from ckptop.store.resume import resume_request
+from ckptop.trainer.best import choose_metric
 from ckptop.trainer.config import TrainConfig, assignments, changes, layered, read_toml
 from ckptop.trainer.task import Task
 
-_FIXED = ("seed", "optimizer", "model")
+_FIXED = ("seed", "optimizer", "metric_for_best", "model")
 """Decide what the saved state means; another value makes another run."""
 
 
@@ -80,6 +81,7 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     for key in changed:
         if key.partition(".")[0] in _FIXED:
             raise UsageError(f"{key} cannot change within run {name}; resume it as a fork or begin a new run")
+    choose_metric(task, config)
     return Settled(store=store, name=name, resume=resume, config=config, changed=changed)
 
 
@@ -91,7 +93,7 @@ def _recorded(store: Path, name: str, task: Task[Any]) -> TrainConfig[Any] | Non
     record = read_json(path, RunRecord)
     if record.task != task.name:
         raise UsageError(f"run {name} trains {record.task}, not {task.name}; choose another --name")
-    return layered(task.defaults(), record.config)
+    return layered(task.defaults(), {**record.config, "accept_new_data": False})
 
 
 def free_name(store: Path, task_name: str) -> str:

@@ -7,7 +7,7 @@ of the uninterrupted one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ckptop.store.errors import Damaged, UsageError
@@ -23,6 +23,20 @@ class Best:
     value: float
     epoch: int
     step: int
+
+
+@dataclass(slots=True)
+class Trend:
+    """How the metric has moved lately: what early stopping and the plateau schedule go by."""
+
+    reference: float | None = None
+    """The last value that counted as an improvement, by `min_delta`."""
+    stale_epochs: int = 0
+    """Epochs since then."""
+    plateau_epochs: int = 0
+    """Epochs since then, or since the rate was lowered."""
+    reductions: int = 0
+    """How often the plateau schedule has lowered the rate."""
 
 
 @dataclass(slots=True)
@@ -42,6 +56,11 @@ class Progress:
     sample_count: int = 0
     """Samples behind `loss_sum`."""
     best: Best | None = None
+    trend: Trend = field(default_factory=Trend)
+    degraded: bool = False
+    """Whether the metric stands far behind the best, and an alert has said so."""
+    data_hash: str = ""
+    """Of the data trained on last."""
 
     @property
     def last_epoch(self) -> int:
@@ -84,12 +103,15 @@ def progress_of(state: dict[str, Any], name: str, batches: Batches) -> Progress:
         loader, loop = dict(state["loader"]), dict(state["loop"])
         saved = Batches(loader["sample_count"], loader["batch_size"], loader["accumulate"])
         best = Best(**loop.pop("best")) if loop.get("best") else None
-        progress = Progress(epoch=loader["epoch"], batch=loader["batch_in_epoch"], **{**loop, "best": best})
+        trend = Trend(**loop.pop("trend", {}))
+        own = {**loop, "best": best, "trend": trend}
+        progress = Progress(epoch=loader["epoch"], batch=loader["batch_in_epoch"], **own)
     except (KeyError, TypeError) as error:
         raise Damaged(f"{name} does not say where `ckptop train` stood ({error}); resume from another") from None
     if progress.batch and saved != batches:
+        what = "batch_size or accumulate" if saved.sample_count == batches.sample_count else "the data"
         raise UsageError(
             f"{name} was saved within epoch {progress.epoch}, which was cut into {saved.batch_count} batches "
-            f"and would now be {batches.batch_count}; change batch_size or accumulate at an epoch's end"
+            f"and would now be {batches.batch_count}; change {what} at an epoch's end"
         )
     return progress

@@ -1,0 +1,61 @@
+"""What ends a training by force, said in one line with what to do, in its log too."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ckptop.store.errors import CkptopError, TrainingFailed
+from ckptop.store.run import Run
+from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.console import Console
+
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+"""The CPU's allocator raises a plain RuntimeError."""
+
+
+@contextlib.contextmanager
+def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[None]:
+    """What ends a training is in its log too, not only on a terminal that may be gone.
+
+    Raises:
+        TrainingFailed: Memory ran out; it says what to lower, and with what a resumed run fitted before.
+    """
+    try:
+        yield
+    except CkptopError as error:
+        console.note(f"ckptop: {error}")
+        raise
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            console.note(traceback.format_exc())
+            raise
+        first = str(error).partition("\n")[0]
+        failed = TrainingFailed(f"out of memory: {first}; {_advice(run, config)}")
+        console.note(f"ckptop: {failed}")
+        raise failed from error
+    except Exception:
+        console.note(traceback.format_exc())
+        raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    is_its_own_kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_its_own_kind or any(word in str(error) for word in _OUT_OF_MEMORY)
+
+
+def _advice(run: Run, config: TrainConfig[Any]) -> str:
+    smaller, more = max(1, config.batch_size // 2), config.accumulate * 2
+    lower = f"--batch-size {smaller} --set accumulate={more}" if config.batch_size > 1 else "--set precision=bf16"
+    manifest = run.start.manifest
+    if manifest is None:
+        return f"resume with half the batch and the same step: {lower}"
+    saved = manifest.config
+    before = ", ".join(f"{key} {saved[key]}" for key in ("batch_size", "accumulate", "precision") if key in saved)
+    where = manifest.environment.get("device", "an unknown device")
+    now = f"batch_size {config.batch_size}, accumulate {config.accumulate}, precision {config.precision}"
+    return f"the checkpoint was trained with {before} on {where}, this attempt with {now}; from an epoch's end: {lower}"

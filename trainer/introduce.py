@@ -1,0 +1,70 @@
+"""What an attempt says before its first step: what is trained on what, and all that changed since the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ckptop.store.run import Run
+from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.console import Console
+from ckptop.trainer.options import Settled
+from ckptop.trainer.parts import Parts
+from ckptop.trainer.state import Progress
+from ckptop.trainer.task import TaskData
+
+
+def introduce(
+    console: Console, run: Run, settled: Settled, parts: Parts, progress: Progress, total_steps: int, data: TaskData
+) -> None:
+    """Say everything a person would want to have been told."""
+    config = parts.config
+    for note in run.start.notes:
+        console.say(note)
+    if run.is_resumed and run.start.from_checkpoint is not None:
+        console.say(f"Resuming {run.name} from {run.start.from_checkpoint.name}, step {run.start.from_step:,}")
+    for line in _changes(run, settled, parts, progress, total_steps):
+        console.say(line)
+    console.say(
+        f"Run {run.name}: {data.description}, {parts.parameter_count:,} parameters ({parts.trainable_count:,} "
+        f"trainable), {count(config.epochs, 'epoch')} of {count(parts.train.batches.step_count, 'step')} on "
+        f"{parts.device.torch_device} ({config.precision}, {count(torch.get_num_threads(), 'thread')}, "
+        f"seed {config.seed})"
+    )
+    last = count(config.keep_training, "training checkpoint")
+    best = config.keep_milestones
+    milestones = "all milestones" if best is None else f"the best {count(best, 'milestone')}"
+    console.say(f"Keeping the last {last} and {milestones}, in {run.root}")
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: `1 epoch`, `20 epochs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _changes(run: Run, settled: Settled, parts: Parts, progress: Progress, total_steps: int) -> Iterator[str]:
+    """What keeps this attempt from being bitwise what the run would have been, a line each."""
+    for key, (old, new) in settled.changed.items():
+        yield f"{key} was {old}, now {new}{_consequence(key, old, new, parts, progress, total_steps)}"
+    manifest = run.start.manifest
+    before = manifest.environment.get("pytorch_version") if manifest is not None else None
+    if before not in (None, str(torch.__version__)):
+        yield f"torch was {before}, now {torch.__version__}: the run is no longer bitwise exact"
+
+
+def _consequence(key: str, old: Any, new: Any, parts: Parts, progress: Progress, total_steps: int) -> str:
+    """What a changed key does to the rest of the run."""
+    config: TrainConfig[Any] = parts.config
+    ends = f"the cosine schedule now ends at step {total_steps:,}"
+    if key == "epochs":
+        return f"; {ends}" if config.scheduler == "cosine" else ""
+    if key == "lr":
+        rate = config.lr * parts.schedule.factor(progress.step, progress.trend.reductions)
+        scaled = f"; the {config.scheduler} schedule goes on, times {new / old:g}"
+        return f"{'' if config.scheduler == 'constant' else scaled}; the next step has lr {rate:.4g}"
+    if key in ("batch_size", "accumulate"):
+        steps = count(parts.train.batches.step_count, "step")
+        return f"; an epoch now has {steps}" + (f" and {ends}" if config.scheduler == "cosine" else "")
+    return ""

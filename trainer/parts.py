@@ -1,0 +1,55 @@
+"""Everything a training is made of, as `build` hands it to the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ckptop.store.records import Mode
+from ckptop.trainer.best import choose_metric
+from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.device import Device
+from ckptop.trainer.loader import EpochLoader
+from ckptop.trainer.optim import Schedule
+from ckptop.trainer.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a training works with; only the model, the optimizer and the scaler change."""
+
+    task: Task[Any]
+    config: TrainConfig[Any]
+    device: Device
+    model: torch.nn.Module
+    """Its own names are what a checkpoint holds."""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler | None
+    train: EpochLoader
+    validation: EpochLoader
+
+    @cached_property
+    def metric(self) -> tuple[str, Mode]:
+        """What best means: a name among `val/…` and whether lower or higher is better."""
+        return choose_metric(self.task, self.config)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers the model holds as parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def trainable_count(self) -> int:
+        """Those of them that are trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    def format_metric(self, value: float) -> str:
+        """The metric as people read it, with its name: `Accuracy: 97.22%`."""
+        name = self.metric[0]
+        if name == self.task.metric[0]:
+            return f"{self.task.metric_label}: {self.task.format_metric(value)}"
+        return f"{name.partition('/')[2]}: {value:.4f}"

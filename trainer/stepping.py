@@ -1,0 +1,124 @@
+"""One optimizer step: its micro-batches, the norm of its gradient, clipping, and the optimizer's move.
+
+On the CPU a step whose loss or gradient is no number is refused before the optimizer moves. On CUDA its values are
+read while the next step runs, so that logging never empties the queue: it is refused one step late, and the loop
+saves nothing in between.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ckptop.store.errors import TrainingFailed
+from ckptop.trainer.device import StepValues
+from ckptop.trainer.parts import Parts
+from ckptop.trainer.state import Progress
+
+
+class NotFinite(TrainingFailed):
+    """A step's loss or gradient is NaN or infinite; what was saved before it is whole."""
+
+    def __init__(self, message: str, step: int, epoch: int, values: dict[str, float]) -> None:
+        super().__init__(message)
+        self.step, self.epoch, self.values = step, epoch, values
+
+
+@dataclass(slots=True)
+class Step:
+    """One optimizer step on its way to the log."""
+
+    step: int
+    epoch: int
+    window: range
+    samples: int
+    lr: float
+    values: StepValues
+    losses: list[torch.Tensor]
+    """A micro-batch each."""
+    seconds: float = 0.0
+
+
+class Stepper:
+    """Takes optimizer steps; holds nothing between them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._parameters = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
+
+    def take(self, batches: Iterator[tuple[torch.Tensor, ...]], progress: Progress) -> Step:
+        """The step after `progress`, which is moved on.
+
+        Raises:
+            NotFinite: On the CPU, before the optimizer moved.
+        """
+        parts, cut = self._parts, self._parts.train.batches
+        began = time.perf_counter()
+        window = cut.window(progress.batch)
+        samples = cut.samples(window)
+        lr = parts.schedule.apply(progress.step, progress.trend.reductions)
+        losses = [self._backward(parts.device.move(next(batches)), samples) for _ in window]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        values = StepValues(loss, self._grad_norm())
+        step = Step(progress.step + 1, progress.epoch, window, samples, lr, values, losses)
+        if not parts.device.is_cuda:
+            self.require_finite(step)
+        self._apply_gradient()
+        progress.batch += len(window)
+        progress.step += 1
+        step.seconds = time.perf_counter() - began
+        return step
+
+    def require_finite(self, step: Step) -> None:
+        """Refuse a step that leaves no usable weights.
+
+        An infinite gradient under a scaler is no failure: the scaler skips that step.
+
+        Raises:
+            NotFinite: With step and batch.
+        """
+        loss, grad_norm = step.values.read()
+        what, value = ("loss", loss) if not math.isfinite(loss) else ("gradient's norm", grad_norm)
+        if math.isfinite(value) or (what != "loss" and self._parts.scaler is not None):
+            return
+        bad = next((i for i, one in zip(step.window, step.losses, strict=True) if not math.isfinite(one.item())), None)
+        batch = step.window[0] if bad is None else bad
+        raise NotFinite(
+            f"the {what} is {value} at step {step.step} (epoch {step.epoch}, batch {batch + 1} of "
+            f"{self._parts.train.batches.batch_count}); the newest checkpoint is whole: resume from it with a lower lr "
+            f"or --set clip_norm=1, or train with --on-nan rollback",
+            step.step, step.epoch, {"train/loss": loss, "grad_norm": grad_norm},
+        )  # fmt: skip
+
+    def _backward(self, batch: tuple[torch.Tensor, ...], samples: int) -> torch.Tensor:
+        """Add a micro-batch's gradient; its share of the step is its share of the samples."""
+        parts = self._parts
+        inputs, targets = batch
+        with parts.device.autocast():
+            loss = parts.task.loss(parts.model(inputs), targets)
+        if len(targets) != samples:
+            loss = loss * (len(targets) / samples)
+        (loss if parts.scaler is None else parts.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        return loss.detach()
+
+    def _grad_norm(self) -> torch.Tensor:
+        """The norm of the whole gradient before clipping, and clip it."""
+        scaler, clip_norm = self._parts.scaler, self._parts.config.clip_norm
+        if scaler is not None:
+            scaler.unscale_(self._parts.optimizer)
+        if clip_norm is not None:
+            return torch.nn.utils.clip_grad_norm_(self._parameters, clip_norm)
+        return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+
+    def _apply_gradient(self) -> None:
+        scaler, optimizer = self._parts.scaler, self._parts.optimizer
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+        optimizer.zero_grad(set_to_none=True)
