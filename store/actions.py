@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ckptop.store.checkpoint_info import CheckpointInfo, is_live, read_checkpoints
-from ckptop.store.cleanup import protection_of
+from ckptop.store.cleanup import forks_that_live, protection_of
 from ckptop.store.errors import StoreError
 from ckptop.store.events import append_event
 from ckptop.store.files import refuse_links
@@ -24,7 +25,12 @@ from ckptop.store.views import RunView, read_run, read_standalone
 
 def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
     """What `prune` would do now, with reasons; nothing happens."""
-    return plan(view.checkpoints, policies, protection_of(view.record, view.status))
+    protection = protection_of(view.record, view.status)
+    return plan(view.checkpoints, policies, replace(protection, forks=_forks(view, view.checkpoints)))
+
+
+def _forks(view: RunView, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:
+    return forks_that_live(view.root.parent, checkpoints) if view.record is not None else frozenset()
 
 
 def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> tuple[Plan, list[TrashEntry]]:
@@ -76,8 +82,8 @@ def _refuse_protected(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
             raise StoreError(f"{info.key} is pinned; `ckptop unpin` first")
         if info.key in started_from:
             raise StoreError(f"{info.key}: the running attempt of {view.name} began here; stop it first")
-        if info.manifest is not None and info.manifest.forks:
-            raise StoreError(f"{info.key}: {info.manifest.forks[0]} began here; delete that run first")
+        if forks := _forks(view, [info]):
+            raise StoreError(f"{info.key}: {', '.join(sorted(forks))} began here; delete that run first")
 
 
 def restore_checkpoints(view: RunView, entries: Sequence[TrashEntry], fs: FileSystem = LOCAL) -> list[CheckpointInfo]:

@@ -35,6 +35,8 @@ class CheckpointInfo:
     """(device, inode): a milestone linked to a training checkpoint shares it, and its bytes."""
     size_bytes: int
     modified: float
+    link_count: int = 1
+    """Names the inode has, wherever they are."""
 
     @property
     def name(self) -> str:
@@ -140,7 +142,7 @@ def _read_info(path: Path, tier: Tier, facts: os.stat_result) -> CheckpointInfo:
     except OSError as error:
         problem = f"{path.name}: its manifest cannot be read: {error.strerror}"
     inode = (facts.st_dev, facts.st_ino)
-    return CheckpointInfo(path, tier, manifest, problem, inode, facts.st_size, facts.st_mtime)
+    return CheckpointInfo(path, tier, manifest, problem, inode, facts.st_size, facts.st_mtime, facts.st_nlink)
 
 
 def read_checkpoints(

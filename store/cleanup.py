@@ -5,14 +5,17 @@ Automatic retention removes at once; what a person asks for moves to the trash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
+from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
+from ckptop.store.moving import remove
+from ckptop.store.names import is_run_name
 from ckptop.store.records import LIVE_PHASES, Attempt, RunRecord, Status
 from ckptop.store.retention import Plan, Policy, Protection, plan
 
@@ -28,32 +31,34 @@ def protection_of(record: RunRecord | None, status: Status | None = None) -> Pro
     return Protection(metric=record.metric, started_from=frozenset(started_from))
 
 
+def forks_that_live(store_root: Path, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:
+    """Names of the runs of the store that began from one of these checkpoints; one that was deleted counts no more."""
+    marked = {fork for info in checkpoints if info.manifest for fork in info.manifest.forks}
+    return frozenset(name for name in marked if is_run_name(name) and RunPaths(store_root / name).record.exists())
+
+
 def apply_retention(
     paths: CheckpointPaths,
     policies: Sequence[Policy],
     protection: Protection,
     attempts: Sequence[Attempt] = (),
     fs: FileSystem = LOCAL,
+    *,
+    store_root: Path | None = None,
 ) -> Plan:
     """Delete at once what the policies do not keep; returns the plan that was carried out.
+
+    `store_root` is where forks of this run are looked for; None for a set that can have none.
 
     Raises:
         OSError: The disk refused; every file is either whole or gone.
     """
     with FileLock(paths.lock):
-        decided = plan(read_checkpoints(paths, attempts), policies, protection)
+        checkpoints = read_checkpoints(paths, attempts)
+        forks = forks_that_live(store_root, checkpoints) if store_root is not None else frozenset()
+        decided = plan(checkpoints, policies, replace(protection, forks=forks))
         if decided.deleted:
             refresh_links(fs, paths, [item.info for item in decided.kept])  # no link ever points at what is gone
         for item in decided.deleted:
             remove(item.info, fs)
     return decided
-
-
-def remove(info: CheckpointInfo, fs: FileSystem = LOCAL) -> None:
-    """Remove a checkpoint for good, the `.pt` first: without it the rest counts for nothing.
-
-    The caller holds the lock. What is gone already is no error.
-    """
-    for path in (info.path, manifest_path(info.path), tensors_path(info.path)):
-        with suppress(FileNotFoundError):
-            fs.unlink(path)

@@ -1,4 +1,4 @@
-"""Moving a committed checkpoint between directories so that it stands whole on exactly one side.
+"""Moving a committed checkpoint between directories, and removing it, so that it stands whole on exactly one side.
 
 The manifests are copied first, then the `.pt` is renamed (that commits the move), then the old
 manifests go. Cut off anywhere, what is left over is manifests without a `.pt`, which count for nothing.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.files import write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
@@ -38,3 +39,13 @@ def remove_manifests(fs: FileSystem, checkpoint: Path) -> None:
     for path in (manifest_path(checkpoint), tensors_path(checkpoint)):
         with suppress(FileNotFoundError):
             fs.unlink(path)
+
+
+def remove(info: CheckpointInfo, fs: FileSystem) -> None:
+    """Remove a checkpoint for good, the `.pt` first: without it the rest counts for nothing.
+
+    The caller holds the lock. What is gone already is no error.
+    """
+    with suppress(FileNotFoundError):
+        fs.unlink(info.path)
+    remove_manifests(fs, info.path)

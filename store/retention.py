@@ -6,9 +6,11 @@ Rules are joined by OR: a checkpoint that any rule keeps is kept. Protected ones
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from ckptop.host.units import format_duration
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode
 from ckptop.store.errors import UsageError
 from ckptop.store.manifest import Tier
@@ -28,6 +30,8 @@ class Policy:
     """Those of every Kth epoch; the last of an epoch stands for it."""
     keep_every_steps: int | None = None
     """Those whose step is a multiple of K."""
+    keep_spacing_seconds: float | None = None
+    """One every so many seconds of training, counted from the oldest there is, which stays."""
     keep_best: int | None = None
     """The best N by `metric`."""
     metric: str | None = None
@@ -36,13 +40,16 @@ class Policy:
     tiers: tuple[Tier, ...] = ("training",)
 
     def __post_init__(self) -> None:
-        rules = (self.keep_last, self.keep_every_epochs, self.keep_every_steps, self.keep_best)
+        every = (self.keep_every_epochs, self.keep_every_steps, self.keep_spacing_seconds)
+        rules = (self.keep_last, self.keep_best, *every)
         if all(rule is None for rule in rules):
-            raise UsageError("a policy needs a rule: keep the last N, every K epochs or steps, or the best N")
-        if any(rule is not None and rule < 0 for rule in rules):
-            raise UsageError("a policy's numbers must not be negative")
-        if 0 in (self.keep_every_epochs, self.keep_every_steps):
-            raise UsageError("keep every 0 epochs or steps has no meaning; leave the rule out")
+            raise UsageError(
+                "a policy needs a rule: keep the last N, every K epochs or steps, one every so often, or the best N"
+            )
+        if any(rule is not None and not 0 <= rule < math.inf for rule in rules):
+            raise UsageError("a policy's numbers must be finite and not negative")
+        if 0 in every:
+            raise UsageError("keep every 0 epochs, steps or seconds has no meaning; leave the rule out")
         if self.keep_best is not None and self.metric is None:
             raise UsageError("keep the best N needs a metric to rank by")
 
@@ -55,6 +62,8 @@ class Protection:
     """The run's metric; the best by it is protected."""
     started_from: frozenset[str] = frozenset()
     """Keys (`training/<name>`) a live attempt started from."""
+    forks: frozenset[str] | None = None
+    """Runs that exist, of those that manifests name as forks; None takes them all to exist."""
     promoted: bool = False
     """Whether milestones made by hand are; so they are from automatic retention."""
     just_saved: str | None = None
@@ -84,10 +93,12 @@ class Plan:
     kept: tuple[Kept, ...] = ()
     deleted: tuple[Deleted, ...] = ()
     deleted_bytes: int = 0
-    """Bytes that only the deleted ones hold, each inode once: freed at once, or by the purge of the trash."""
+    """Bytes that no kept one holds, each inode once: what is freed once the trash is purged too."""
+    unshared_bytes: int = 0
+    """Of these, what nothing else holds, such as a milestone in the trash: freed at once where files are removed."""
     kept_bytes: int = 0
     """Bytes the kept ones hold, each inode once."""
-    pinned: int = field(default=0)
+    pinned: int = 0
 
     @property
     def deleted_keys(self) -> frozenset[str]:
@@ -116,9 +127,17 @@ def plan(checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], prot
         else:
             deleted.append(Deleted(info, _why_deleted(info, policies)))
     kept_inodes = {item.info.inode: item.info.size_bytes for item in kept}
-    freed = {item.info.inode: item.info.size_bytes for item in deleted if item.info.inode not in kept_inodes}
-    pinned = sum(item.info.pinned for item in kept)
-    return Plan(tuple(kept), tuple(deleted), sum(freed.values()), sum(kept_inodes.values()), pinned)
+    freed = {item.info.inode: item.info for item in deleted if item.info.inode not in kept_inodes}
+    names = Counter(item.info.inode for item in deleted)
+    unshared = sum(info.size_bytes for inode, info in freed.items() if info.link_count <= names[inode])
+    return Plan(
+        kept=tuple(kept),
+        deleted=tuple(deleted),
+        deleted_bytes=sum(info.size_bytes for info in freed.values()),
+        unshared_bytes=unshared,
+        kept_bytes=sum(kept_inodes.values()),
+        pinned=sum(item.info.pinned for item in kept),
+    )
 
 
 def _kept_by(policy: Policy, checkpoints: Iterable[CheckpointInfo]) -> Iterable[tuple[str, str]]:
@@ -133,6 +152,8 @@ def _kept_by(policy: Policy, checkpoints: Iterable[CheckpointInfo]) -> Iterable[
             for info in members:
                 if info.step and info.step % policy.keep_every_steps == 0:
                     yield info.key, f"every {policy.keep_every_steps} steps"
+        if policy.keep_spacing_seconds:
+            yield from _spaced(reversed(members), policy.keep_spacing_seconds)
         if policy.keep_best is not None and policy.metric is not None:
             yield from _best(members, policy.keep_best, policy.metric, policy.mode)
 
@@ -143,6 +164,18 @@ def _every_epochs(newest_first: Iterable[CheckpointInfo], every: int) -> Iterabl
         if info.epoch and info.epoch % every == 0 and info.epoch not in seen:
             seen.add(info.epoch)
             yield info.key, f"every {every} epochs"
+
+
+def _spaced(oldest_first: Iterable[CheckpointInfo], spacing_seconds: float) -> Iterable[tuple[str, str]]:
+    """The oldest, and then each that came `spacing_seconds` after the one kept before it.
+
+    What was thinned out once stays as it is. A clock that went backwards begins a new count: it costs no checkpoint.
+    """
+    before: float | None = None
+    for info in oldest_first:
+        if before is None or not 0 <= info.time - before < spacing_seconds:
+            before = info.time
+            yield info.key, f"one every {format_duration(spacing_seconds)}"
 
 
 def _best(members: Iterable[CheckpointInfo], n: int, metric: str, mode: Mode | None) -> Iterable[tuple[str, str]]:
@@ -179,8 +212,10 @@ def _protected(
             yield info.key, "this attempt began here"
         if info.manifest is None:
             yield info.key, "its manifest is unreadable"
-        elif info.manifest.forks:
-            yield info.key, f"{info.manifest.forks[0]} began here"
+        else:
+            for fork in info.manifest.forks:
+                if protection.forks is None or fork in protection.forks:
+                    yield info.key, f"{fork} began here"
         if info.tier not in tiers:
             yield info.key, f"{info.tier}s are kept" if info.tier == "milestone" else f"{info.tier} is kept"
 

@@ -91,6 +91,8 @@ def test_what_a_live_attempt_began_from_is_kept_until_it_ends(root: Path) -> Non
 def test_what_a_fork_began_from_is_not_deleted(root: Path) -> None:
     path = manifest_path(find(root, "training", 2).path)
     path.write_bytes(encode(msgspec.structs.replace(read_json(path, Manifest), forks=["child"])))
+    (root.parent / "child").mkdir()
+    (root.parent / "child" / "run.json").write_bytes(b"{}")
 
     with pytest.raises(StoreError, match="child began here; delete that run first"):
         delete_checkpoints(read_run(root), [find(root, "training", 2)])
