@@ -10,56 +10,31 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ckptop.store import tensors
-from ckptop.store.checkpoint_info import (
-    CheckpointInfo,
-    best_of,
-    is_live,
-    latest_of,
-    metric_mode,
-    scan_tier,
-)
-from ckptop.store.cleanup import apply_retention
-from ckptop.store.commit import commit, link_or_copy, read_index
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode, scan_tier
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.keeping import Keeper, OnEvent
 from ckptop.store.layout import CheckpointPaths, StorePaths
-from ckptop.store.links import point
-from ckptop.store.loading import load_checkpoint, resume_training
-from ckptop.store.locks import FileLock
+from ckptop.store.loading import load_checkpoint, resume_latest, resume_training
 from ckptop.store.manifest import Manifest, Ranking, Tier, stored_metrics
-from ckptop.store.names import Version, file_safe_metric, milestone_name, training_name
+from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.promote import release_state
-from ckptop.store.records import Attempt, Metric, Mode
-from ckptop.store.retention import Plan, Policy, Protection
-from ckptop.store.staging import remove_stale, removed_on_error, staged_name
-from ckptop.store.tensor_index import index_tensors
+from ckptop.store.records import Metric, Mode
+from ckptop.store.retention import Plan, Policy
+from ckptop.store.saving import RunLink, SavePoint, Saver
+from ckptop.store.staging import remove_stale
+from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunLink:
-    """What a manager needs to know of the run it saves for; a stand-alone one has none."""
-
-    name: str = ""
-    id: str = ""
-    attempt: int = 0
-    attempts: tuple[Attempt, ...] = ()
-    metric: Metric | None = None
-    started_from: frozenset[str] = frozenset()
-
-
-OnEvent = Callable[[str, int, dict[str, Any]], None]
+__all__ = ["CheckpointManager", "RunLink", "SavePoint"]
 
 
 def _ignore(_event: str, _step: int, _details: dict[str, Any]) -> None:
@@ -77,10 +52,14 @@ class CheckpointManager:
         compress: Deflate inside the `.pt`.
         model_name: Names releases and is recorded in every manifest.
         max_milestones: Best milestones kept of each metric; None keeps all.
+        policies: Further rules for training checkpoints, joined with the one above by OR: every K epochs, the best N.
+        metric: What best means (`val/loss`); the best training checkpoint by it is never deleted by a rule.
+        mode: Whether lower ("min") or higher ("max") is better; by the metric's name where it is not said.
+        trash_limit: What of the trash is purged after a save; by default nothing is before the disk is full.
         store_root: Where `production/` and `metadata/` stand; `checkpoint_dir` if not said.
         run: The run saved for.
-        on_event: Told what was done: `saved`, `milestone` or `pruned`, the step, and details.
-        before_save: Called before anything is saved.
+        on_event: Told what was done: `saved`, `milestone`, `pruned` or `alert`, the step, and details.
+        before_save: Called before anything is saved; says where the run stands.
         fs: The seam under every change to the disk.
 
     Raises:
@@ -98,38 +77,47 @@ class CheckpointManager:
         model_name: str = "model",
         *,
         max_milestones: int | None = None,
+        policies: Sequence[Policy] = (),
+        metric: str | None = None,
+        mode: Mode | None = None,
+        trash_limit: TrashLimit | None = None,
         store_root: str | Path | None = None,
         run: RunLink | None = None,
         on_event: OnEvent | None = None,
-        before_save: Callable[[], object] = lambda: None,
+        before_save: Callable[[], SavePoint] = SavePoint,
         fs: FileSystem = LOCAL,
     ) -> None:
         self.checkpoint_dir = Path(checkpoint_dir)
         if self.checkpoint_dir.exists() and not self.checkpoint_dir.is_dir():
             raise UsageError(f"{self.checkpoint_dir} is a file; name a directory for the checkpoints")
         self.max_training_checkpoints = max_training_checkpoints
-        self.max_milestones = max_milestones
         self.save_optimizer, self.save_scheduler = save_optimizer, save_scheduler
         self.compress, self.model_name = compress, model_name
-        self._paths = CheckpointPaths(self.checkpoint_dir)
         self._store = StorePaths(Path(store_root) if store_root is not None else self.checkpoint_dir)
         self._is_alone = store_root is None
-        self._run, self._fs = run or RunLink(), fs
-        self._on_event, self._before_save = on_event or _ignore, before_save
+        best = Metric(name=metric, mode=mode or metric_mode(metric)) if metric is not None else None
+        paths, link = CheckpointPaths(self.checkpoint_dir), run or RunLink(metric=best)
+        self._saver = Saver(paths, link, model_name, compress, fs)
+        self._keeper = Keeper(
+            saver=self._saver, store_root=None if self._is_alone else self._store.root, policies=tuple(policies),
+            max_training=max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
+            on_event=on_event or _ignore,
+        )  # fmt: skip
+        self._fs, self._on_event, self._before_save = fs, on_event or _ignore, before_save
         wanted = (self.training_dir, self.milestone_dir, self.production_dir, self.metadata_dir)
-        for directory in (*wanted, self._paths.staging):
+        for directory in (*wanted, paths.staging):
             fs.mkdir(directory)
-        remove_stale(self._paths.staging, fs)
+        remove_stale(paths.staging, fs)
 
     @property
     def training_dir(self) -> Path:
         """Directory of training checkpoints."""
-        return self._paths.training
+        return self.paths.training
 
     @property
     def milestone_dir(self) -> Path:
         """Directory of milestones."""
-        return self._paths.milestone
+        return self.paths.milestone
 
     @property
     def production_dir(self) -> Path:
@@ -144,11 +132,40 @@ class CheckpointManager:
     @property
     def paths(self) -> CheckpointPaths:
         """Where this set stands."""
-        return self._paths
+        return self._saver.paths
 
     def bind(self, run: RunLink) -> None:
         """Save for `run` from now on; its attempt and lineage go into every manifest."""
-        self._run = run
+        self._saver.run = run
+
+    @property
+    def _run(self) -> RunLink:
+        return self._saver.run
+
+    @property
+    def run_name(self) -> str:
+        """The run saved for; empty for a stand-alone manager."""
+        return self._run.name
+
+    @property
+    def run_id(self) -> str:
+        """Its id; empty for a stand-alone manager."""
+        return self._run.id
+
+    def in_directory(self, directory: Path) -> CheckpointManager:
+        """A manager that saves the same in another directory, keeping all: where the last save goes when this is full.
+
+        Raises:
+            OSError: The directories cannot be made.
+        """
+
+        def tell(event: str, step: int, details: dict[str, Any]) -> None:
+            self._on_event(event, step, {**details, "directory": str(directory)})
+
+        return CheckpointManager(
+            directory, 0, self.save_optimizer, self.save_scheduler, self.compress, self.model_name, run=self._run,
+            on_event=tell, before_save=self._before_save, fs=self._fs,
+        )  # fmt: skip
 
     # Saving
 
@@ -181,21 +198,24 @@ class CheckpointManager:
             The path of the committed file.
 
         Raises:
+            DiskError: The disk or a quota is full, and nothing more may be deleted to make room.
             OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
             UsageError: The state holds more than tensors and plain data, or `extra` repeats a key.
         """
-        self._before_save()
+        at = self._before_save()
         state = tensors.build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
             scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=extra,
         )  # fmt: skip
         began = time.monotonic()
-        final, size_bytes = self._write_and_commit(state, "training", lambda copy: training_name(epoch, step, copy))
+        final, size_bytes = self._keeper.with_room(
+            step, lambda: self._saver.write(state, "training", lambda copy: training_name(epoch, step, copy), at)
+        )
         seconds = round(time.monotonic() - began, 6)
         details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
         self._on_event("saved", step, details)
-        self._retain(step, just_saved=f"training/{final.name}")
+        self._keeper.retain(step, just_saved=f"training/{final.name}")
         return str(final)
 
     def save_milestone_checkpoint(
@@ -227,7 +247,7 @@ class CheckpointManager:
             config: As for a training checkpoint.
             metadata: Added to the file's `metadata`.
             optimizer: As for a training checkpoint.
-            step: Optimizer steps done; 0 where it is not said.
+            step: Optimizer steps done; the newest that was logged or saved where it is not said.
             metrics: Other metrics of this step; `metric_name` is added.
             scheduler: As for a training checkpoint.
             scaler: As for a training checkpoint.
@@ -240,7 +260,7 @@ class CheckpointManager:
         Raises:
             OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
         """
-        self._before_save()
+        at = self._before_save()
         ranking = Ranking(name=metric_name, mode=mode or metric_mode(metric_name))
         value = float(metric_value)
         if not self._improves(ranking, value):
@@ -251,18 +271,26 @@ class CheckpointManager:
             return milestone_name(metric_name, value, epoch, copy)
 
         source = self._training_at(epoch, step) if step is not None else None
-        final = self._link_and_commit(source, ranking, stored_metrics(every_metric), name_of) if source else None
+        shared = stored_metrics(every_metric)
+        final = (
+            self._keeper.with_room(step or 0, lambda: self._saver.link(source, ranking, shared, name_of))
+            if source
+            else None
+        )
         if final is None:
+            step = self._newest_step(at, epoch) if step is None else step
             state = tensors.build_state(
-                "milestone", model, epoch=epoch, global_step=step or 0, metrics=every_metric, config=config,
+                "milestone", model, epoch=epoch, global_step=step, metrics=every_metric, config=config,
                 git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
                 scheduler=scheduler if self.save_scheduler else None, scaler=scaler, metadata=metadata,
                 extra=extra,
             )  # fmt: skip
-            final, _size_bytes = self._write_and_commit(state, "milestone", name_of, ranking)
+            final, _size_bytes = self._keeper.with_room(
+                step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
+            )
         details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
         self._on_event("milestone", step or 0, details)
-        self._retain(step or 0, just_saved=f"milestone/{final.name}")
+        self._keeper.retain(step or 0, just_saved=f"milestone/{final.name}")
         return str(final)
 
     def save_production_checkpoint(
@@ -296,14 +324,15 @@ class CheckpointManager:
             model_name=self.model_name, attempt=self._run.attempt, epoch=0, global_step=0, time=time.time(),
             metrics=stored_metrics(state["metrics"]), config=state["config"], size_bytes=0, xxh3_128="",
         )  # fmt: skip
-        release = release_state(
-            self._store, state, manifest, None, None, model=self.model_name, version=Version.parse(version),
-            card=model_card, alone=self._is_alone, fs=self._fs,
-        )  # fmt: skip
+        released = Version.parse(version)
+        release = self._keeper.with_room(0, lambda: release_state(
+            self._store, state, manifest, None, None, model=self.model_name, version=released, card=model_card,
+            alone=self._is_alone, fs=self._fs,
+        ))  # fmt: skip
         return str(self.production_dir / release.file)
 
     def _improves(self, ranking: Ranking, value: float) -> bool:
-        made = [info for info in self._live("milestone") if _is_ranked_by(info, ranking.name)]
+        made = [info for info in self._saver.live("milestone") if _is_ranked_by(info, ranking.name)]
         best = best_of(made, ranking.name, ranking.mode)
         if math.isnan(value):
             return False
@@ -313,89 +342,50 @@ class CheckpointManager:
         return before is None or (value < before if ranking.mode == "min" else value > before)
 
     def _training_at(self, epoch: int, step: int) -> CheckpointInfo | None:
-        same = [c for c in self._live("training") if (c.epoch, c.step) == (epoch, step) and c.manifest]
+        same = [c for c in self._saver.live("training") if (c.epoch, c.step) == (epoch, step) and c.manifest]
         same = [info for info in same if info.attempt == self._run.attempt]
         return max(same, key=lambda info: info.order, default=None)
 
-    def _write_and_commit(
-        self, state: tensors.State, tier: Tier, name_of: Any, ranking: Ranking | None = None
-    ) -> tuple[Path, int]:
-        staged = self._paths.staging / staged_name(name_of(1))
-        with removed_on_error(staged, self._fs):
-            written = tensors.write_state(staged, state, self._fs, compress=self.compress)
-            tensors.refuse_unsafe(staged)
-            manifest = Manifest(
-                id=secrets.token_hex(8), file="", tier=tier, run=self._run.name, run_id=self._run.id,
-                model_name=self.model_name, attempt=self._run.attempt, epoch=state["epoch"],
-                global_step=state["global_step"], time=time.time(), metrics=stored_metrics(state["metrics"]),
-                ranking=ranking, config=state["config"], environment=state["metadata"],
-                git_commit=state["git_commit"], size_bytes=written.size_bytes, xxh3_128=written.xxh3_128,
-            )  # fmt: skip
-            index = index_tensors(staged)
-            with FileLock(self._paths.lock):
-                final = commit(self._fs, self._paths, staged, self._paths.tier(tier), name_of, manifest, index)
-                self._point_at(final, ranking)
-                return final, written.size_bytes
-
-    def _link_and_commit(
-        self, source: CheckpointInfo, ranking: Ranking, metrics: dict[str, float | str], name_of: Any
-    ) -> Path | None:
-        """A milestone that shares the bytes of a training checkpoint; None if a person just deleted that one."""
-        assert source.manifest is not None  # noqa: S101 - _training_at returns none without
-        manifest = msgspec.structs.replace(
-            source.manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, time=time.time(),
-            metrics=source.manifest.metrics | metrics, pinned=None, forks=[],
-        )  # fmt: skip
-        index = read_index(source.path)
-        with FileLock(self._paths.lock):
-            if not source.path.exists():
-                return None
-            staged = link_or_copy(self._fs, self._paths, source.path)
-            with removed_on_error(staged, self._fs):
-                final = commit(self._fs, self._paths, staged, self.milestone_dir, name_of, manifest, index)
-            self._point_at(final, ranking)
-            return final
-
-    def _point_at(self, final: Path, ranking: Ranking | None) -> None:
-        """Move the link that a save moves, under the lock of its commit."""
-        if ranking is not None:
-            link, target = self.milestone_dir / f"best_{file_safe_metric(ranking.name)}.pt", final
-        else:
-            link, target = self.training_dir / "latest.pt", self.get_latest_checkpoint() or final
-        point(self._fs, self._paths.staging, link, target.name)
+    def _newest_step(self, at: SavePoint, epoch: int) -> int:
+        """The step of a milestone whose caller does not say: going back must know what to leave behind."""
+        own = [c.step for c in self._saver.live("training") if c.attempt == self._run.attempt and c.epoch <= epoch]
+        return max(at.step, *own, 0)
 
     # Keeping
 
-    def _retain(self, step: int, just_saved: str) -> None:
-        policies = []
-        if self.max_training_checkpoints > 0:
-            policies.append(Policy(keep_last=self.max_training_checkpoints))
-        if self.max_milestones is not None:
-            made_for = {c.manifest.ranking.name: c.manifest.ranking.mode for c in self._live("milestone")
-                        if c.manifest and c.manifest.ranking}  # fmt: skip
-            policies += [Policy(keep_best=self.max_milestones, metric=name, mode=mode, tiers=("milestone",))
-                         for name, mode in made_for.items()]  # fmt: skip
-        if policies:
-            protection = self._protection(just_saved)
-            done = apply_retention(self._paths, policies, protection, self._run.attempts, self._fs)
-            if done.deleted:
-                names = [item.info.key for item in done.deleted]
-                self._on_event("pruned", step, {"checkpoints": names, "freed_bytes": done.deleted_bytes})
-
-    def _protection(self, just_saved: str | None = None) -> Protection:
-        return Protection(
-            metric=self._run.metric, started_from=self._run.started_from, promoted=True, just_saved=just_saved
-        )
-
     def cleanup_old_checkpoints(self, tier: Tier = "training", keep: int = 3) -> Plan:
-        """Delete all but the newest `keep` of a tier for good; protected ones stay. Returns what was done."""
-        policy = Policy(keep_last=keep, tiers=(tier,))
-        return apply_retention(self._paths, [policy], self._protection(), self._run.attempts, self._fs)
+        """Delete all but the newest `keep` of a tier for good; protected ones stay. Returns what was done.
+
+        Raises:
+            UsageError: Of the tier of releases, which are never deleted.
+        """
+        if tier == "production":
+            raise UsageError("releases are never deleted by a rule; `ckptop yank` withdraws one")
+        return self._keeper.apply([Policy(keep_last=keep, tiers=(tier,))])
 
     # Reading
 
     load_checkpoint = staticmethod(load_checkpoint)
     resume_training = staticmethod(resume_training)
+
+    def resume_latest(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+    ) -> dict[str, Any] | None:
+        """Load the newest training checkpoint that verifies; None where none was saved yet.
+
+        One whose bytes differ from its manifest is moved to `.quarantine/`, with a warning, and the next older is
+        taken.
+
+        Raises:
+            Damaged: There are checkpoints, and none verifies.
+            RuntimeError: It is of another model. `model` is unchanged.
+        """
+        newest_first = sorted(self._saver.live("training"), key=lambda info: info.order, reverse=True)
+        return resume_latest(self.paths, newest_first, model, optimizer, scheduler, scaler, self._fs)
 
     def list_checkpoints(self, tier: Tier | None = None) -> dict[Tier, list[CheckpointInfo]]:
         """Committed checkpoints by tier, oldest first; links are not counted."""
@@ -408,9 +398,7 @@ class CheckpointManager:
         return {name: sorted(self._live(name), key=lambda info: info.order) for name in wanted}
 
     def _live(self, tier: Tier) -> list[CheckpointInfo]:
-        directory = self.production_dir if tier == "production" else self._paths.tier(tier)
-        found = scan_tier(directory, tier)
-        return [info for info in found if is_live(info, self._run.attempts)]
+        return scan_tier(self.production_dir, tier) if tier == "production" else self._saver.live(tier)
 
     def has_step(self, epoch: int, step: int) -> bool:
         """Whether this attempt committed a training checkpoint of that step."""

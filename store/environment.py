@@ -14,7 +14,7 @@ from ckptop.store.records import Command
 _RECORDED_VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "PYTHONPATH",
-    "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "PYTORCH_CUDA_ALLOC_CONF", "HF_HOME",
+    "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "PYTORCH_CUDA_ALLOC_CONF", "HF_HOME", "CKPTOP_SPILL",
 )  # fmt: skip
 """What changes the result of a computation or where its code is found; never a secret."""
 

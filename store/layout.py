@@ -11,6 +11,8 @@ DISCARDED = ".discarded"
 """Checkpoints of abandoned attempts."""
 TRASH = ".trash"
 """What a person deleted, until purged."""
+QUARANTINE = ".quarantine"
+"""Checkpoints whose bytes are not what was written."""
 LOCK = ".lock"
 
 
@@ -44,6 +46,11 @@ class CheckpointPaths:
     def trash(self) -> Path:
         """Directory of deleted checkpoints."""
         return self.root / TRASH
+
+    @property
+    def quarantine(self) -> Path:
+        """Directory of checkpoints whose bytes were found to differ."""
+        return self.root / QUARANTINE
 
     @property
     def lock(self) -> Path:
@@ -127,6 +134,11 @@ class StorePaths:
     def registry(self) -> Path:
         """registry.jsonl: the truth about releases."""
         return self.production / "registry.jsonl"
+
+    @property
+    def trash(self) -> Path:
+        """Directory of deleted runs."""
+        return self.root / TRASH
 
     @property
     def metadata(self) -> Path:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptop.store import tensors
+from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import read_json
+from ckptop.store.fs import FileSystem
 from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import manifest_path, release_config_path
+from ckptop.store.layout import CheckpointPaths, manifest_path, release_config_path
 from ckptop.store.manifest import Manifest
 from ckptop.store.promote import ReleaseConfig
+from ckptop.store.trash import quarantine
+from ckptop.store.verify import verify_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +49,7 @@ def _verify_release(path: Path) -> None:
 
 
 def load_checkpoint(
-    path: str | Path,
+    path: str | Path | None,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
@@ -53,10 +59,12 @@ def load_checkpoint(
     """Verify a checkpoint against its manifest, load it into live objects and return the file's content.
 
     Raises:
-        NotFound: There is no such file (a FileNotFoundError).
+        NotFound: There is no such file (a FileNotFoundError), or `path` is the None of a set that has none yet.
         Damaged: Its bytes are not those its manifest recorded, or it is no checkpoint.
         RuntimeError: It is of another model; the first differing names are said. `model` is unchanged.
     """
+    if path is None:
+        raise NotFound("there is no checkpoint yet: train first, or name another directory")
     path = Path(path).resolve()
     verify_before_load(path)
     state = tensors.read_state(path, device)
@@ -65,7 +73,7 @@ def load_checkpoint(
 
 
 def resume_training(
-    path: str | Path,
+    path: str | Path | None,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
@@ -73,9 +81,36 @@ def resume_training(
     """Load a checkpoint to go on from; returns `epoch`, `global_step`, `metrics`, `config` and the rest.
 
     Raises:
-        NotFound: There is no such file.
+        NotFound: There is no such file, or `path` is the None of a set that has none yet.
         Damaged: Its bytes differ from its manifest.
         RuntimeError: It is of another model.
     """
     state = load_checkpoint(path, model, optimizer, scheduler)
     return {key: value for key, value in state.items() if not key.endswith("_state_dict")}
+
+
+def resume_latest(
+    paths: CheckpointPaths,
+    newest_first: Sequence[CheckpointInfo],
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    scheduler: Any,
+    scaler: Any,
+    fs: FileSystem,
+) -> dict[str, Any] | None:
+    """Load the first of these that verifies; see `CheckpointManager.resume_latest`."""
+    problems = []
+    for info in newest_first:
+        finding = verify_checkpoint(info)
+        if finding is None:
+            state = load_checkpoint(info.path, model, optimizer, scheduler, scaler)
+            return {key: value for key, value in state.items() if not key.endswith("_state_dict")}
+        problems.append(finding.message)
+        moved = ""
+        if finding.bytes_differ:
+            quarantine(paths, info, fs)
+            moved = f" and was moved to {paths.quarantine.name}/"
+        warnings.warn(f"{finding.message}; it was passed over{moved}", UserWarning, stacklevel=3)
+    if problems:
+        raise Damaged(f"no checkpoint of {paths.root} verifies: {'; '.join(problems)}")
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,8 @@ class ResumeRequest(Record, frozen=True, kw_only=True):
     run: str
     checkpoint: str = "latest"
     """latest, best, epoch=N, step=N or a file name."""
+    fork_of: str | None = None
+    """`RUN:CHECKPOINT` that `run`, which is new, begins from; `checkpoint` is then `auto`."""
     overrides: dict[str, str] = {}
     """Configuration keys to change: `{"epochs": "30", "lr": "1e-4"}`."""
 
@@ -66,6 +68,8 @@ class Start:
     manifest: Manifest | None = None
     notes: tuple[str, ...] = ()
     """What a person should know: checkpoints that were skipped, and why."""
+    damaged: tuple[CheckpointInfo, ...] = ()
+    """Those skipped whose bytes differ from their manifests."""
 
     @property
     def key(self) -> str | None:
@@ -92,11 +96,14 @@ def choose_start(view: RunView, selector: str) -> Start:
             raise Damaged(f"{finding.message}; it was not resumed. `ckptop ls {view.name}` lists the others")
         return _start(info, ())
     notes: list[str] = []
+    damaged: list[CheckpointInfo] = []
     for info in sorted(view.checkpoints, key=_newest_training_first):
         finding = verify_checkpoint(info)
         if finding is None:
-            return _start(info, tuple(notes))
+            return replace(_start(info, tuple(notes)), damaged=tuple(damaged))
         notes.append(f"{finding.message}; skipped")
+        if finding.bytes_differ:
+            damaged.append(info)
     if not notes:
         select(view, "latest")  # says that there is none
     raise Damaged(f"no checkpoint of {view.name} verifies: {'; '.join(notes)}")

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -26,14 +26,15 @@ import msgspec
 from ckptop.host.process import current_process
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
-from ckptop.store.errors import Damaged, DiskError, NotFound, StoreError, UsageError
+from ckptop.store.errors import DiskError, StoreError
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL
-from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
+from ckptop.store.going_back import discard_abandoned, write_record
 from ckptop.store.heartbeat import Heartbeat
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease, slurm_of_environment
+from ckptop.store.log_digest import LogDigest
 from ckptop.store.metric_writer import MetricWriter
 from ckptop.store.names import check_run_name
 from ckptop.store.records import (
@@ -49,18 +50,22 @@ from ckptop.store.records import (
     RunRecord,
     Status,
 )
-from ckptop.store.resume import RESUME_VARIABLE, Start, choose_start, resume_request
-from ckptop.store.staging import remove_stale
+from ckptop.store.resume import RESUME_VARIABLE, Start, resume_request
+from ckptop.store.retention import Policy
 from ckptop.store.store import Store
-from ckptop.store.views import read_run
+from ckptop.store.taking_up import require_new_or_resumed, take_up
+from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
     from ckptop.store.checkpoints import CheckpointManager, RunLink
+    from ckptop.store.saving import SavePoint
 
 
 class _Keep(NamedTuple):
     training: int
     milestones: int | None
+    policies: tuple[Policy, ...]
+    trash_limit: TrashLimit | None
 
 
 class Run:
@@ -81,8 +86,9 @@ class Run:
         self._seen_requests: set[str] = set()
         self._overrides: dict[str, Any] = {}
         self._checkpoints: Any = None
-        self._metrics = MetricWriter(paths.metrics)
-        self._system = MetricWriter(paths.system)
+        self._metrics, self._system = MetricWriter(paths.metrics), MetricWriter(paths.system)
+        self._digests = {path.name: LogDigest(path) for path in (paths.metrics, paths.system)}
+        self._logged_step = start.from_step
         self._status_before = paths.status.read_bytes() if paths.status.is_file() else None
         self._heartbeat = Heartbeat(paths, self._first_status(), self._look_for_requests)
         self._heartbeat.start()
@@ -101,12 +107,15 @@ class Run:
         total_epochs: int | None = None,
         total_steps: int | None = None,
         resume: str | None = None,
+        fork_of: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         command: Command | None = None,
         parent: Parent | None = None,
         steal: bool = False,
         max_training_checkpoints: int = 3,
         max_milestones: int | None = None,
+        policies: Sequence[Policy] = (),
+        trash_limit: TrashLimit | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Run:
         """Make a run, or take one up where it stopped, and hold it.
@@ -125,12 +134,15 @@ class Run:
             total_steps: Optimizer steps planned.
             resume: None: the run must be new. `auto`: from the latest checkpoint if there is one. `latest`,
                 `best`, `epoch=N`, `step=N` or a file name: from that one.
+            fork_of: `RUN` or `RUN:CHECKPOINT` of the same store that a new run begins from, and is protected for it.
             overrides: What this attempt changes of the configuration; recorded with it.
             command: How to start this again; this process's own command line by default.
             parent: Where a fork began.
             steal: Take the lease of another host without watching its heartbeat.
             max_training_checkpoints: Newest training checkpoints kept, beside best and pinned; 0 keeps all.
             max_milestones: Best milestones kept; None keeps all.
+            policies: Further rules that keep training checkpoints.
+            trash_limit: What of the trash is purged after a save.
             say: Told in a line what a person should know, such as a wait for another host's heartbeat.
 
         Raises:
@@ -143,8 +155,9 @@ class Run:
         request = resume_request()
         if request is not None:
             store, name, resume = request.store, request.run, request.checkpoint
+            fork_of = request.fork_of or fork_of
         paths = Store.open(store, missing_ok=True).paths.run(check_run_name(name))
-        _require_new_or_resumed(paths, resume)
+        require_new_or_resumed(paths, resume)
         try:
             for directory in (paths.control, paths.checkpoints.staging):
                 LOCAL.mkdir(directory)
@@ -154,10 +167,10 @@ class Run:
             ) from None
         lease = Lease.acquire(paths, steal=steal, say=say)
         try:
-            _require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
+            require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
             new = _new_record(name, task, config, seed, metric, data, command, parent)
-            record, start = _take_up(paths, new, resume)
-            keep = _Keep(max_training_checkpoints, max_milestones)
+            record, start = take_up(paths, new, resume, fork_of)
+            keep = _Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
             run = cls(paths, record, lease, start, keep)
         except BaseException as error:
             lease.release()
@@ -196,6 +209,8 @@ class Run:
                 self.paths.checkpoints.root,
                 max_training_checkpoints=self._keep.training,
                 max_milestones=self._keep.milestones,
+                policies=self._keep.policies,
+                trash_limit=self._keep.trash_limit,
                 model_name=self.record.task,
                 store_root=self.paths.root.parent,
                 run=self._link(),
@@ -259,6 +274,7 @@ class Run:
         """
         if not self._begun:
             self.begin()
+        self._logged_step = step
         self._metrics.log(step, metrics, epoch=self._heartbeat.status.epoch if epoch is None else epoch)
 
     def log_system(self, sample: Mapping[str, float]) -> None:
@@ -412,21 +428,19 @@ class Run:
             metric=self.record.metric, started_from=started_from,
         )  # fmt: skip
 
-    def _before_save(self) -> None:
+    def _before_save(self) -> SavePoint:
         """A save begins the attempt as a logged line does, and what was logged is durable before it commits."""
+        from ckptop.store.saving import SavePoint
+
         self.begin()
-        self.sync()
+        logs = {}
+        if self.sync() and self._system.sync():
+            marks = {name: digest.mark() for name, digest in self._digests.items()}
+            logs = {name: mark for name, mark in marks.items() if mark is not None}
+        return SavePoint(max(self._logged_step, self._heartbeat.status.step), logs)
 
     def _event_of_manager(self, event: str, step: int, details: dict[str, Any]) -> None:
         self.event(event, step=step, **details)
-
-
-def _require_new_or_resumed(paths: RunPaths, resume: str | None) -> None:
-    exists = paths.record.exists()
-    if exists and resume is None:
-        raise UsageError(f"run {paths.root.name} exists in {paths.root.parent}; --resume auto goes on with it")
-    if not exists and resume not in (None, "auto"):
-        raise NotFound(f"no run {paths.root.name} in {paths.root.parent} to resume")
 
 
 def _new_record(
@@ -438,20 +452,3 @@ def _new_record(
         command=command or capture_command(sys.orig_argv[1:]), git_commit=git_commit(), host=socket.gethostname(),
         parent=parent, metric=Metric(name=metric[0], mode=metric[1]) if metric else None, data=data,
     )  # fmt: skip
-
-
-def _take_up(paths: RunPaths, new: RunRecord, resume: str | None) -> tuple[RunRecord, Start]:
-    """The record and the start, under the lease: complete what an earlier trainer left, then choose."""
-    for directory in (paths.root, paths.control, paths.checkpoints.staging):
-        remove_stale(directory)
-    if not paths.record.exists():
-        write_record(paths, new)
-        return new, Start()
-    view = read_run(paths.root)
-    if view.record is None:
-        raise Damaged(f"{paths.record.parent.name}: {view.problem}; restore it from a backup to resume")
-    record = recorded_attempts(paths, view.record)
-    if record is not view.record:
-        write_record(paths, record)
-    discard_abandoned(paths, record)
-    return record, choose_start(read_run(paths.root), resume or "auto")

@@ -25,6 +25,7 @@ import xxhash
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.room import require_room
 from ckptop.store.staging import removed_on_error
 
 FORMAT_VERSION = 1
@@ -65,6 +66,22 @@ class _HashingFile:
         """Nothing waits here."""
 
 
+def tensor_bytes(state: object) -> int:
+    """Bytes of the memory behind all tensors in a nested state, shared memory once: what its file holds at least."""
+    storages: dict[int, int] = {}
+    waiting = [state]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return sum(storages.values())
+
+
 def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: bool = False) -> Written:
     """Write `state` to the new file `path`, hashed and fsynced.
 
@@ -75,12 +92,14 @@ def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: b
         compress: Deflate the records inside the zip. Smaller by a tenth for fp32 weights, and much slower.
 
     Raises:
+        DiskError: The disk or a quota cannot hold it; nothing was written.
         OSError: The disk refused; the torn file was removed where that was possible.
         UsageError: `state` holds something `torch.load(weights_only=True)` would refuse; nothing is left.
     """
     if compress:
         return _write_compressed(path, state, fs)
     with removed_on_error(path, fs), new_file(path, fs) as fd:
+        require_room(fs, fd, path, tensor_bytes(state))
         file = _HashingFile(fs, fd)
         try:
             torch.save(state, cast("IO[bytes]", file))

@@ -1,5 +1,6 @@
 """Deletion a person can undo: a checkpoint moves to `.trash/<time_ns>-<tier>-<stem>/` and back.
 
+A damaged one moves to `.quarantine/` in the same way, so that nothing resumes from it and nothing is lost.
 The manifests are copied first and the `.pt` renamed last, in both directions, so wherever the move
 is cut off the checkpoint stands whole on exactly one side.
 """
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ckptop.store.checkpoint_info import CheckpointInfo, read_info, scan_tier
 from ckptop.store.errors import NotFound, StoreError
@@ -19,22 +21,25 @@ from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import CheckpointPaths
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Tier
-from ckptop.store.moving import move
+from ckptop.store.moving import move, remove
 
 _ENTRY = re.compile(r"(\d+)-(training|milestone)-(.+)")
 _TIERS: dict[str, Tier] = {"training": "training", "milestone": "milestone"}
 
+Kind = Literal["deleted", "abandoned", "damaged"]
+
 
 @dataclass(frozen=True, slots=True)
 class TrashEntry:
-    """One deleted checkpoint."""
+    """One checkpoint that was put away."""
 
     directory: Path
-    """Its own directory under `.trash/`."""
+    """Its directory under `.trash/`, `.discarded/` or `.quarantine/`."""
     deleted: float
     """When, seconds since the epoch."""
     info: CheckpointInfo
-    """As it lies in the trash; `tier` is where it came from."""
+    """As it lies there; `tier` is where it came from."""
+    kind: Kind = "deleted"
 
     @property
     def home(self) -> str:
@@ -52,19 +57,31 @@ def delete(paths: CheckpointPaths, checkpoints: Iterable[CheckpointInfo], fs: Fi
         OSError: The disk refused; each checkpoint is whole, here or there.
     """
     with FileLock(paths.lock):
-        return [entry for info in checkpoints if (entry := _move_to_trash(paths, info, fs)) is not None]
+        return [entry for info in checkpoints if (entry := _put_away(paths, info, paths.trash, "deleted", fs))]
 
 
-def _move_to_trash(paths: CheckpointPaths, info: CheckpointInfo, fs: FileSystem) -> TrashEntry | None:
+def quarantine(paths: CheckpointPaths, info: CheckpointInfo, fs: FileSystem = LOCAL) -> TrashEntry | None:
+    """Move a checkpoint whose bytes differ from its manifest out of the way; None if it is gone already.
+
+    Raises:
+        OSError: The disk refused; it is here or there.
+    """
+    with FileLock(paths.lock):
+        return _put_away(paths, info, paths.quarantine, "damaged", fs)
+
+
+def _put_away(
+    paths: CheckpointPaths, info: CheckpointInfo, where: Path, kind: Kind, fs: FileSystem
+) -> TrashEntry | None:
     if not info.path.exists():
         return None
-    deleted_ns = time.time_ns()
-    directory = paths.trash / f"{deleted_ns}-{info.tier}-{info.name.removesuffix('.pt')}"
+    now_ns = time.time_ns()
+    directory = where / f"{now_ns}-{info.tier}-{info.name.removesuffix('.pt')}"
     fs.mkdir(directory)
     target = directory / info.name
-    fs.fsync_dir(paths.trash)
+    fs.fsync_dir(where)
     move(fs, paths, info.path, target)
-    return TrashEntry(directory, deleted_ns / 1e9, read_info(target, info.tier))
+    return TrashEntry(directory, now_ns / 1e9, read_info(target, info.tier), kind)
 
 
 def restore(paths: CheckpointPaths, entries: Sequence[TrashEntry], fs: FileSystem = LOCAL) -> list[CheckpointInfo]:
@@ -92,22 +109,45 @@ def restore(paths: CheckpointPaths, entries: Sequence[TrashEntry], fs: FileSyste
 
 def count_trash(paths: CheckpointPaths) -> int:
     """How many checkpoints are in the trash, without reading their manifests."""
-    return sum(1 for directory in _entry_directories(paths) for _ in directory.glob("[!.]*.pt"))
+    return sum(1 for directory in _entry_directories(paths.trash) for _ in directory.glob("[!.]*.pt"))
 
 
 def list_trash(paths: CheckpointPaths) -> list[TrashEntry]:
     """What is in the trash, newest deletion first."""
+    return _list(paths.trash, "deleted")
+
+
+def list_quarantine(paths: CheckpointPaths) -> list[TrashEntry]:
+    """The damaged checkpoints that were put away, newest first."""
+    return _list(paths.quarantine, "damaged")
+
+
+def list_discarded(paths: CheckpointPaths) -> list[TrashEntry]:
+    """Checkpoints of abandoned attempts, those of the oldest attempt first; `deleted` is when they were saved."""
     found = []
-    for directory in _entry_directories(paths):
-        deleted_ns, tier, _ = directory.name.split("-", 2)
+    for attempt in _subdirectories(paths.discarded):
+        for tier in _TIERS.values():
+            infos = [] if (attempt / tier).is_symlink() else scan_tier(attempt / tier, tier)
+            found += [TrashEntry(attempt / tier, info.time, info, "abandoned") for info in infos]
+    return sorted(found, key=lambda entry: entry.deleted)
+
+
+def _list(where: Path, kind: Kind) -> list[TrashEntry]:
+    found = []
+    for directory in _entry_directories(where):
+        moved_ns, tier, _ = directory.name.split("-", 2)
         infos = scan_tier(directory, _TIERS[tier])
-        found += [TrashEntry(directory, int(deleted_ns) / 1e9, info) for info in infos]
+        found += [TrashEntry(directory, int(moved_ns) / 1e9, info, kind) for info in infos]
     return sorted(found, key=lambda entry: entry.deleted, reverse=True)
 
 
-def _entry_directories(paths: CheckpointPaths) -> list[Path]:
+def _entry_directories(where: Path) -> list[Path]:
+    return [path for path in _subdirectories(where) if _ENTRY.fullmatch(path.name)]
+
+
+def _subdirectories(where: Path) -> list[Path]:
     try:
-        return [path for path in paths.trash.iterdir() if _ENTRY.fullmatch(path.name) and not path.is_symlink()]
+        return [path for path in where.iterdir() if path.is_dir() and not path.is_symlink()]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -128,23 +168,47 @@ def bytes_freed_by_purge(entries: Sequence[TrashEntry]) -> int:
 
 
 def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, fs: FileSystem = LOCAL) -> int:
-    """Remove trashed checkpoints for good, all by default; returns the bytes freed, each inode once.
+    """Remove checkpoints that were put away for good, all that were deleted by default; returns the bytes freed.
 
-    A milestone linked to a live training checkpoint frees nothing.
+    A milestone linked to a live training checkpoint frees nothing. One that was restored meanwhile is not touched.
     """
     freed: dict[tuple[int, int], int] = {}
     with FileLock(paths.lock):
         for entry in list_trash(paths) if entries is None else entries:
             with suppress(FileNotFoundError):
                 facts = entry.info.path.lstat()
-                fs.unlink(entry.info.path)
+                remove(entry.info, fs)
                 if facts.st_nlink == 1:
                     freed[entry.info.inode] = facts.st_size
-            _remove_directory(entry.directory, fs)
-        for directory in _entry_directories(paths):  # of a deletion or purge that was cut off
-            if not any(directory.glob("*.pt")):
+            with suppress(OSError):  # others are in it, or something a person put there
+                fs.rmdir(entry.directory)
+        for directory in (*_entry_directories(paths.trash), *_entry_directories(paths.quarantine)):
+            if not any(directory.glob("*.pt")):  # of a deletion or purge that was cut off
                 _remove_directory(directory, fs)
     return sum(freed.values())
+
+
+@dataclass(frozen=True, slots=True)
+class TrashLimit:
+    """How long, and how much of it, the trash keeps; None is no limit."""
+
+    max_age_seconds: float | None = None
+    max_bytes: int | None = None
+
+
+def past_limit(entries: Sequence[TrashEntry], limit: TrashLimit, now: float) -> list[TrashEntry]:
+    """Those of `entries` that the limit lets go, oldest first: too old, or past the size with all newer ones."""
+    kept_bytes, kept_inodes = 0, set[tuple[int, int]]()
+    gone = []
+    for entry in sorted(entries, key=lambda entry: entry.deleted, reverse=True):
+        size_bytes = 0 if entry.info.inode in kept_inodes else entry.info.size_bytes
+        too_old = limit.max_age_seconds is not None and now - entry.deleted > limit.max_age_seconds
+        if too_old or (limit.max_bytes is not None and kept_bytes + size_bytes > limit.max_bytes):
+            gone.append(entry)
+            continue
+        kept_bytes += size_bytes
+        kept_inodes.add(entry.info.inode)
+    return gone[::-1]
 
 
 def _remove_directory(directory: Path, fs: FileSystem) -> None:

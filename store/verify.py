@@ -29,6 +29,8 @@ class Finding:
     advice: str
     severe: bool = True
     """Whether a checkpoint cannot be trusted; otherwise something is merely left over."""
+    bytes_differ: bool = False
+    """Whether the file was read and is not what was written: looking again will not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,12 @@ def verify_checkpoint(
         size_bytes = info.path.stat().st_size
         if size_bytes != info.manifest.size_bytes:
             what = f"{info.name}: {size_bytes:,} bytes on disk, {info.manifest.size_bytes:,} in its manifest"
-            return Finding(info.key, what, advice)
+            return Finding(info.key, what, advice, bytes_differ=True)
         known = hashes if hashes is not None else {}
         if info.inode not in known:
             known[info.inode] = xxh3_128_of(info.path, progress)
         if known[info.inode] != info.manifest.xxh3_128:
-            return Finding(info.key, f"{info.name}: bytes differ from its manifest", advice)
+            return Finding(info.key, f"{info.name}: bytes differ from its manifest", advice, bytes_differ=True)
     except FileNotFoundError:
         return Finding(info.key, f"{info.name} was deleted meanwhile", "nothing to do", severe=False)
     except OSError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from power_cut import Call, RecordingFileSystem, RefusingFileSystem
-from tiny_model import OPERATIONS, Operation, assert_whole, clone, keys_of, make_run, manager_of, save, tiny_model
+from tiny_model import OPERATIONS, TRASHED, Operation, assert_whole, clone, keys_of, make_run, manager_of, save, tiny_model
 
 from ckptop.store.files import write_durably, write_quickly
 from ckptop.store.fs import FileSystem
@@ -43,6 +44,8 @@ def test_a_refusal_at_any_call_is_told_and_touches_nothing(
 ) -> None:
     """Every call may fail. What is refused raises OSError, and no torn write stays, not even until the process ends."""
     operation = OPERATIONS[name]
+    if stays_full:  # to make room
+        operation = replace(operation, deletes=operation.deletes | TRASHED)
     before = keys_of(store / "mine")
     number = errno.ENOSPC if stays_full else errno.EIO
 

@@ -197,7 +197,7 @@ def test_a_store_that_cannot_be_made_is_a_disk_error(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_the_record_is_a_disk_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ckptop.store import run as module
+    from ckptop.store import taking_up as module
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

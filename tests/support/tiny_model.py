@@ -2,7 +2,7 @@
 
 The run `mine` ranks by val/accuracy and holds five training checkpoints, epochs 1 to 5 at steps 100 to 500: the
 first is pinned, the third the best, the fifth the newest, so that a policy may delete the second and the fourth. Two
-milestones: epoch 2, linked, and epoch 3 by val/loss, with bytes of its own. In the trash: training epoch 6 and a
+milestones: epoch 2, linked, and epoch 3 by val/loss, with bytes of its own and no step. In the trash: training epoch 6 and a
 milestone of epoch 1.
 """
 
@@ -88,7 +88,7 @@ def make_run(store: Path) -> Path:
         if epoch in (1, 2):
             manager.save_milestone_checkpoint(tiny_model(), accuracy, METRIC.name, epoch, step=epoch * 100)
     save(manager, 6, 0.1)
-    manager.save_milestone_checkpoint(tiny_model(3), 0.3, "val/loss", 3)
+    manager.save_milestone_checkpoint(tiny_model(3), 0.3, "val/loss", 3, step=0)
     first, best_of_first = find(root, "training", 1), find(root, "milestone", 1)
     pin(first)
     delete(manager.paths, [find(root, "training", 6), best_of_first])
@@ -176,19 +176,19 @@ def _restore(root: Path, fs: FileSystem) -> None:
     restore_checkpoints(_view(root), list_trash(RunPaths(root).checkpoints), fs)
 
 
-_DELETABLE = frozenset({"training/2", "training/4"})
-_TRASHED = frozenset({"training/6", "milestone/1"})
+DELETABLE = frozenset({"training/2", "training/4"})
+TRASHED = frozenset({"training/6", "milestone/1"})
 
 OPERATIONS: dict[str, Operation] = {
-    "save": Operation(lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=_DELETABLE),
+    "save": Operation(lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE),
     "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2)),
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500)),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None)),
-    "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=_DELETABLE),
+    "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
     "delete": Operation(_delete, moves=frozenset({"training/2", "milestone/2"})),
-    "restore": Operation(_restore, moves=_TRASHED),
-    "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=_TRASHED),
-    "prune": Operation(lambda root, fs: prune(_view(root), [Policy(keep_last=1)], fs), moves=_DELETABLE),
+    "restore": Operation(_restore, moves=TRASHED),
+    "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=TRASHED),
+    "prune": Operation(lambda root, fs: prune(_view(root), [Policy(keep_last=1)], fs), moves=DELETABLE),
     "going-back": Operation(_go_back, moves=frozenset({"training/4", "training/5"})),
     "promote": Operation(lambda root, fs: promote_to_milestone(_view(root), find(root, "training", 4), fs=fs)),
     "release": Operation(_release),

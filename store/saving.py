@@ -1,0 +1,130 @@
+"""One save: the state staged, hashed and fsynced, then committed under the lock and pointed at.
+
+What decides about saves (names, what improved, what is kept) is `checkpoints`; how one is made durable is `commit`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from ckptop.store import tensors
+from ckptop.store.checkpoint_info import CheckpointInfo, is_live, latest_of, scan_tier
+from ckptop.store.commit import commit, link_or_copy, read_index
+from ckptop.store.fs import FileSystem
+from ckptop.store.layout import CheckpointPaths
+from ckptop.store.links import point
+from ckptop.store.locks import FileLock
+from ckptop.store.manifest import LogMark, Manifest, Ranking, Tier, stored_metrics
+from ckptop.store.names import file_safe_metric
+from ckptop.store.records import Attempt, Metric
+from ckptop.store.staging import removed_on_error, staged_name
+from ckptop.store.tensor_index import index_tensors
+
+NameOf = Callable[[int], str]
+"""File names by copy, from 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunLink:
+    """What a manager needs to know of the run it saves for; a stand-alone one has only a metric, if that."""
+
+    name: str = ""
+    id: str = ""
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    metric: Metric | None = None
+    started_from: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SavePoint:
+    """Where the run stands when something is saved."""
+
+    step: int = 0
+    """The newest step that was logged; 0 where nothing says."""
+    logs: Mapping[str, LogMark] = field(default_factory=dict)
+    """The run's logs, durable up to here."""
+
+
+@dataclass(slots=True)
+class Saver:
+    """Writes checkpoints of one set."""
+
+    paths: CheckpointPaths
+    run: RunLink
+    model_name: str
+    compress: bool
+    fs: FileSystem
+
+    def write(
+        self, state: tensors.State, tier: Tier, name_of: NameOf, at: SavePoint, ranking: Ranking | None = None
+    ) -> tuple[Path, int]:
+        """Commit a new file; returns its path and bytes.
+
+        Raises:
+            DiskError: The disk or a quota cannot hold it; nothing was written.
+            OSError: The disk refused; nothing was committed.
+            UsageError: The state holds more than tensors and plain data.
+        """
+        staged = self.paths.staging / staged_name(name_of(1))
+        self.fs.mkdir(self.paths.staging)  # somebody may have tidied up
+        with removed_on_error(staged, self.fs):
+            written = tensors.write_state(staged, state, self.fs, compress=self.compress)
+            tensors.refuse_unsafe(staged)
+            manifest = Manifest(
+                id=secrets.token_hex(8), file="", tier=tier, run=self.run.name, run_id=self.run.id,
+                model_name=self.model_name, attempt=self.run.attempt, epoch=state["epoch"],
+                global_step=state["global_step"], time=time.time(), metrics=stored_metrics(state["metrics"]),
+                ranking=ranking, config=state["config"], environment=state["metadata"],
+                git_commit=state["git_commit"], size_bytes=written.size_bytes, xxh3_128=written.xxh3_128,
+                logs=dict(at.logs),
+            )  # fmt: skip
+            index = index_tensors(staged)
+            with FileLock(self.paths.lock):
+                self.fs.mkdir(self.paths.tier(tier))
+                final = commit(self.fs, self.paths, staged, self.paths.tier(tier), name_of, manifest, index)
+                self._point_at(final, ranking)
+                return final, written.size_bytes
+
+    def link(
+        self, source: CheckpointInfo, ranking: Ranking, metrics: Mapping[str, float | str], name_of: NameOf
+    ) -> Path | None:
+        """Commit a milestone that shares the bytes of a training checkpoint; None if that was just deleted.
+
+        Raises:
+            OSError: The disk refused; nothing was committed.
+        """
+        assert source.manifest is not None  # noqa: S101 - callers choose from readable ones
+        manifest = msgspec.structs.replace(
+            source.manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, time=time.time(),
+            metrics=source.manifest.metrics | dict(metrics), pinned=None, forks=[],
+        )  # fmt: skip
+        index = read_index(source.path)
+        with FileLock(self.paths.lock):
+            if not source.path.exists():
+                return None
+            self.fs.mkdir(self.paths.milestone)
+            staged = link_or_copy(self.fs, self.paths, source.path)
+            with removed_on_error(staged, self.fs):
+                final = commit(self.fs, self.paths, staged, self.paths.milestone, name_of, manifest, index)
+            self._point_at(final, ranking)
+            return final
+
+    def live(self, tier: Tier) -> list[CheckpointInfo]:
+        """Committed checkpoints of the run's present line, unordered."""
+        return [info for info in scan_tier(self.paths.tier(tier), tier) if is_live(info, self.run.attempts)]
+
+    def _point_at(self, final: Path, ranking: Ranking | None) -> None:
+        """Move the link that a save moves, under the lock of its commit."""
+        if ranking is not None:
+            link, target = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt", final
+        else:
+            latest = latest_of(self.live("training"))
+            link, target = self.paths.training / "latest.pt", latest.path if latest is not None else final
+        point(self.fs, self.paths.staging, link, target.name)
