@@ -21,6 +21,8 @@ COMMANDS = {
     "prune": "prune",
     "delete": "delete",
     "restore": "delete",
+    "pin": "pin",
+    "unpin": "pin",
     "promote": "promote",
     "stop": "stop",
     "dashboard": "dashboard",
@@ -36,6 +38,8 @@ _SUMMARIES = {
     "prune": "Move old checkpoints of a run to its trash, by a policy.",
     "delete": "Move checkpoints to the trash.",
     "restore": "Take checkpoints back from the trash.",
+    "pin": "Mark checkpoints as never to be deleted.",
+    "unpin": "Take that mark away.",
     "promote": "Make a checkpoint a milestone or a release.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }
