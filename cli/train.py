@@ -11,7 +11,7 @@ import click
 from ckptop.cli.common import json_option, store_option
 
 _NEEDED = ("torch", "torchmetrics", "sklearn", "tensorboard")
-_SHORTCUTS = ("epochs", "lr", "batch_size", "seed", "device", "accept_new_data")
+_SHORTCUTS = ("epochs", "lr", "batch_size", "seed", "device", "on_nan", "accept_new_data")
 """Options that set the configuration key of the same name."""
 
 
@@ -24,6 +24,7 @@ _SHORTCUTS = ("epochs", "lr", "batch_size", "seed", "device", "accept_new_data")
 @click.option("--batch-size", type=int, help="Samples of a batch.")
 @click.option("--seed", type=int, help="What everything random is made from.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--on-nan", type=click.Choice(["stop", "rollback"]), help="When a loss is no number: end, or go back.")
 @click.option("--accept-new-data", is_flag=True, default=None, help="Resume with data that has changed.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Configuration.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any configuration key; repeatable.")

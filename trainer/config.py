@@ -60,6 +60,12 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     """Epochs without an improvement of that metric before the training ends; None never ends it early."""
     min_delta: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """What an improvement must exceed to count for early stopping and the plateau schedule."""
+    on_nan: Literal["stop", "rollback"] = "stop"
+    """When a loss is no number: end the training, or go back to the newest checkpoint with a lower rate."""
+    rollbacks: Positive = 3
+    """How often one process may go back."""
+    rollback_lr_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """What the rate is multiplied by each time."""
     seed: Count = 0
     device: str = "auto"
     """auto takes CUDA where there is one; else cpu, cuda, cuda:1."""

@@ -12,7 +12,7 @@ import msgspec
 
 from ckptop.host.terminal import clean
 from ckptop.store.environment import capture_command
-from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, UsageError
+from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, TrainingFailed, UsageError
 from ckptop.store.events import last_event
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import to_json
@@ -30,6 +30,8 @@ from ckptop.trainer.judge import judge
 from ckptop.trainer.loop import Loop
 from ckptop.trainer.options import Settled, TrainOptions, free_name, settle
 from ckptop.trainer.registry import load_task
+from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
+from ckptop.trainer.stepping import NotFinite
 from ckptop.trainer.stop import StopSignals
 from ckptop.trainer.system import SystemSampler
 from ckptop.trainer.task import Task, TaskData
@@ -66,7 +68,13 @@ def train(options: TrainOptions) -> int:
     task = load_task(options.task)
     settled = settle(options, task)
     stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
-    outcome = _done_already(settled, stream) or _train(options, task, settled, stream)
+    outcome = _done_already(settled, stream) or _train(options, task, settled, stream, 0)
+    rollbacks = 0
+    while isinstance(outcome, Rollback):
+        rollbacks += 1
+        free_memory()
+        options = outcome.options(options)
+        outcome = _train(options, task, settle(options, task), stream, rollbacks)
     if options.as_json:
         fields = {**vars(outcome), "root": str(outcome.root), "exit_code": outcome.exit_code}
         print(msgspec.json.encode(to_json(fields)).decode(), flush=True)
@@ -96,14 +104,23 @@ def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
     )  # fmt: skip
 
 
-def _train(options: TrainOptions, task: Task[Any], settled: Settled, stream: TextIO | None) -> Outcome:
+def _train(
+    options: TrainOptions, task: Task[Any], settled: Settled, stream: TextIO | None, rollbacks: int
+) -> Outcome | Rollback:
+    """One attempt; `rollbacks` came before it in this process."""
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
     data = task.load(options.data, config.seed)
     require_samples(data)
     with _create(options, task, settled, data) as run, StopSignals(run.request_stop):
-        with contextlib.closing(Console(run.paths.log, stream)) as console, told_to(console, run, settled.config):
-            outcome = _attempt(run, task, settled, device, data, console)
+        with contextlib.closing(Console(run.paths.log, stream)) as console, told_to(console, run, config):
+            try:
+                outcome = _attempt(run, task, settled, device, data, console)
+            except NotFinite as error:
+                if not may_go_back(run, config, rollbacks):
+                    again = f"; went back {count(rollbacks, 'time')} already" if rollbacks else ""
+                    raise TrainingFailed(f"{error}{again}") from error
+                return end_attempt(error, run, config, console, rollbacks)
         summary = {"metrics": outcome.metrics, "stopped_early": outcome.stopped_early}
         run.finish(outcome.state, code=outcome.exit_code, summary=summary if outcome.state == "finished" else None)
     return outcome
