@@ -13,7 +13,7 @@ import pytest
 import torch
 from trainer_runs import assert_same_training, at_step, newest_state, run_training
 
-from ckptop.store.checkpoints import CheckpointManager
+from ckptop.store import saving
 from ckptop.store.control import send_request
 from ckptop.store.errors import TrainingFailed, UsageError
 from ckptop.store.events import read_events
@@ -81,20 +81,23 @@ def test_everything_of_a_step_is_durable_before_its_checkpoint_commits(
 ) -> None:
     """The file's lines up to the last fsync hold the evaluation of every step that was saved."""
     synced: list[int] = []
-    original_sync, original_save = Run.sync, CheckpointManager.save_training_checkpoint
+    original_sync, original_commit = Run.sync, saving.commit
     saved: list[int] = []
 
-    def sync(run: Run) -> None:
-        original_sync(run)
+    def sync(run: Run) -> bool:
+        done = original_sync(run)
         synced.append(lines_of(run.root)[-1]["step"] if "val/loss" in lines_of(run.root)[-1] else 0)
+        return done
 
-    def save(manager: CheckpointManager, model: Any, optimizer: Any, epoch: int, step: int, *rest: Any) -> str:
-        assert synced[-1] == step
-        saved.append(step)
-        return original_save(manager, model, optimizer, epoch, step, *rest)
+    def commit(*arguments: Any) -> Path:
+        manifest = arguments[5]
+        assert synced[-1] == manifest.global_step
+        if manifest.tier == "training":
+            saved.append(manifest.global_step)
+        return original_commit(*arguments)
 
     monkeypatch.setattr(Run, "sync", sync)
-    monkeypatch.setattr(CheckpointManager, "save_training_checkpoint", save)
+    monkeypatch.setattr(saving, "commit", commit)
 
     run_training(tmp_path, name="run", epochs="2")
 

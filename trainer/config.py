@@ -82,9 +82,23 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     save_every_steps: Positive | None = None
     """Besides the epochs' ends."""
     keep_training: Positive = 3
-    """Newest training checkpoints kept."""
+    """Newest training checkpoints kept; the best is kept beside them, and what the next rules name."""
+    keep_every_epochs: Positive | None = None
+    """Those of every Kth epoch are kept too."""
+    keep_every_steps: Positive | None = None
+    """Those of every Kth step are kept too."""
+    keep_spacing_minutes: PositiveFloat | None = None
+    """One every so many minutes is kept too."""
+    keep_best: Positive | None = None
+    """The best N by the metric are kept too."""
     keep_milestones: Positive | None = 3
     """Best milestones kept; None keeps all."""
+    trash_days: PositiveFloat | None = None
+    """What was deleted longer ago is purged after a save; None keeps it until the disk is full."""
+    full_disk_patience_seconds: Annotated[float, msgspec.Meta(ge=0)] = 600.0
+    """How long the last save of a run waits for room on a full disk."""
+    spill_dir: str | None = None
+    """Where the last save goes when there is none; None is $CKPTOP_SPILL, if set."""
     tensorboard: bool = True
     """Write event files too."""
     system_interval_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5.0

@@ -9,19 +9,17 @@ from __future__ import annotations
 import shlex
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
-from ckptop.host.units import format_bytes
 from ckptop.store.records import ControlRequest
 from ckptop.store.run import Run
 from ckptop.trainer import rng
 from ckptop.trainer.best import DEGRADED_SHARE, is_out_of_patience, lost_share, note_epoch
-from ckptop.trainer.config import as_dict
 from ckptop.trainer.console import Console
 from ckptop.trainer.evaluate import evaluate
 from ckptop.trainer.parts import Parts
-from ckptop.trainer.state import Progress, extra_of
+from ckptop.trainer.saving import Saving
+from ckptop.trainer.state import Progress
 from ckptop.trainer.stepping import NotFinite, Step, Stepper
 from ckptop.trainer.tensorboard import EventWriter
 
@@ -46,7 +44,7 @@ class Loop:
         self.progress = progress
         self._rng_state = rng_state
         self._batches = parts.train.batches
-        self._stepper = Stepper(parts)
+        self._stepper, self._saving = Stepper(parts), Saving(parts, run, console)
         self._unread: deque[Step] = deque()
         self._saved_step = progress.step
         self.total_steps = progress.total_steps(parts.config, self._batches)
@@ -128,7 +126,7 @@ class Loop:
         due = epoch % config.save_every_epochs == 0 or is_last
         if due or self._run.should_stop or self._due_by_steps():
             self._save(metrics, must=self._run.should_stop or is_last)
-        self._save_milestone(value, epoch, metrics)
+        self._saving.milestone(progress, value, epoch, metrics)
 
     def _warn_if_degraded(self, value: float) -> None:
         """Raise an alert when the metric falls behind the best, once until it is back."""
@@ -173,56 +171,12 @@ class Loop:
     # Saving
 
     def _save(self, metrics: dict[str, float] | None = None, *, must: bool = False) -> None:
-        """Commit a training checkpoint of this step, unless there is one already.
-
-        A disk that refuses, or a viewer that keeps the lock, costs this save and not the training; where it is
-        the last one and `must` be, that ends the run as failed.
-        """
-        progress, parts = self.progress, self._parts
-        epoch = progress.last_epoch
-        if progress.step == self._saved_step:
+        """Commit a training checkpoint of this step, unless there is one already; see `Saving.training`."""
+        if self.progress.step == self._saved_step:
             return
         self._read_values(leave=0)
-        self._run.sync()
-        try:
-            path = self._run.checkpoints.save_training_checkpoint(
-                parts.model, parts.optimizer, epoch, progress.step, metrics or {}, self._saved_config(),
-                parts.schedule, parts.scaler, extra_of(progress, self._config, self._batches),
-            )  # fmt: skip
-            size = format_bytes(Path(path).stat().st_size)
-        except OSError as error:
-            if must:
-                raise
-            self._skip_save("checkpoint", error)
-            return
-        self._saved_step = progress.step
-        self._console.say(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,} ({size})")
-
-    def _skip_save(self, what: str, error: OSError) -> None:
-        message = f"The {what} of step {self.progress.step:,} was not saved: {error}; training goes on"
-        self._console.say(message)
-        self._run.event("alert", message=message)
-
-    def _save_milestone(self, value: float, epoch: int, metrics: dict[str, float]) -> None:
-        """Commit a milestone if the task's metric improved; the manager compares."""
-        progress, parts = self.progress, self._parts
-        name, mode = parts.metric
-        self._run.sync()
-        try:
-            path = self._run.checkpoints.save_milestone_checkpoint(
-                parts.model, value, name, epoch, self._saved_config(), None, parts.optimizer, step=progress.step,
-                metrics=metrics, scheduler=parts.schedule, scaler=parts.scaler,
-                extra=extra_of(progress, self._config, self._batches), mode=mode,
-            )  # fmt: skip
-        except OSError as error:
-            self._skip_save("milestone", error)
-            return
-        if path is not None:
-            self._console.say(f"New best {name}: {value:.4f} (milestone saved)")
-
-    def _saved_config(self) -> dict[str, Any]:
-        """The configuration as a checkpoint holds it: with the task, so that a release says what it is."""
-        return {"task": self._parts.task.name} | as_dict(self._config)
+        if self._saving.training(self.progress, metrics or {}, must=must):
+            self._saved_step = self.progress.step
 
     # What others ask
 

@@ -72,7 +72,10 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
         )  # fmt: skip
     store, resume, file = options.store, options.resume, options.config_file
     name = options.name or (task.name if resume is not None else None)
+    parent = request.fork_of.partition(":")[0] if request is not None and request.fork_of is not None else None
     recorded = _recorded(store, name, task) if name is not None and resume is not None else None
+    if recorded is None and parent is not None:
+        recorded = _recorded(store, parent, task)
     config = recorded or task.defaults()
     if file is not None:
         config = layered(config, read_toml(file))

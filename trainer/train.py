@@ -32,6 +32,7 @@ from ckptop.trainer.options import Settled, TrainOptions, free_name, settle
 from ckptop.trainer.registry import load_task
 from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
 from ckptop.trainer.stepping import NotFinite
+from ckptop.trainer.saving import keeping_rules, trash_limit
 from ckptop.trainer.stop import StopSignals
 from ckptop.trainer.system import SystemSampler
 from ckptop.trainer.task import Task, TaskData
@@ -169,6 +170,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 overrides={key: new for key, (_, new) in settled.changed.items()},
                 command=capture_command(list(options.argv)), steal=options.steal,
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
+                policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
                 say=lambda line: print(clean(line), file=sys.stderr),
             )  # fmt: skip
         except (UsageError, Held):

@@ -1,0 +1,109 @@
+"""What the loop saves and what happens when the disk refuses: a save is lost, never the training.
+
+The last save of a run is not given up so easily: it waits for room, and goes to the spill directory in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckptop.host.units import format_bytes
+from ckptop.store.checkpoints import CheckpointManager
+from ckptop.store.last_save import save_at_last, spill_directory
+from ckptop.store.records import Mode
+from ckptop.store.retention import Policy
+from ckptop.store.run import Run
+from ckptop.store.trash import TrashLimit
+from ckptop.trainer.config import TrainConfig, as_dict
+from ckptop.trainer.console import Console
+from ckptop.trainer.parts import Parts
+from ckptop.trainer.state import Progress, extra_of
+
+
+def keeping_rules(config: TrainConfig[Any], metric: tuple[str, Mode]) -> list[Policy]:
+    """The rules that keep training checkpoints beside the newest `keep_training`."""
+    rules = []
+    if config.keep_every_epochs is not None:
+        rules.append(Policy(keep_every_epochs=config.keep_every_epochs))
+    if config.keep_every_steps is not None:
+        rules.append(Policy(keep_every_steps=config.keep_every_steps))
+    if config.keep_spacing_minutes is not None:
+        rules.append(Policy(keep_spacing_seconds=60 * config.keep_spacing_minutes))
+    if config.keep_best is not None:
+        rules.append(Policy(keep_best=config.keep_best, metric=metric[0], mode=metric[1]))
+    return rules
+
+
+def trash_limit(config: TrainConfig[Any]) -> TrashLimit | None:
+    """What of the trash is purged after a save; None where nothing is."""
+    return TrashLimit(max_age_seconds=86_400 * config.trash_days) if config.trash_days is not None else None
+
+
+class Saving:
+    """Saves what a training stands at."""
+
+    def __init__(self, parts: Parts, run: Run, console: Console) -> None:
+        self._parts, self._run, self._console = parts, run, console
+
+    def training(self, progress: Progress, metrics: dict[str, float], *, must: bool) -> bool:
+        """Commit a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
+
+        Raises:
+            OSError: It `must` be saved, being the last, and there is no room here nor in the spill directory.
+        """
+        parts, epoch = self._parts, progress.last_epoch
+
+        def save(manager: CheckpointManager) -> str:
+            return manager.save_training_checkpoint(
+                parts.model, parts.optimizer, epoch, progress.step, metrics, self._config(), parts.schedule,
+                parts.scaler, self._extra(progress),
+            )  # fmt: skip
+
+        try:
+            path = Path(self._at_last(save) if must else save(self._run.checkpoints))
+            size = format_bytes(path.stat().st_size)
+        except OSError as error:
+            if must:
+                raise
+            self._skip("checkpoint", progress, error)
+            return False
+        self._console.say(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,} ({size})")
+        return True
+
+    def milestone(self, progress: Progress, value: float, epoch: int, metrics: dict[str, float]) -> None:
+        """Commit a milestone if the metric improved; the manager compares."""
+        parts, (name, mode) = self._parts, self._parts.metric
+        try:
+            path = self._run.checkpoints.save_milestone_checkpoint(
+                parts.model, value, name, epoch, self._config(), None, parts.optimizer, step=progress.step,
+                metrics=metrics, scheduler=parts.schedule, scaler=parts.scaler, extra=self._extra(progress), mode=mode,
+            )  # fmt: skip
+        except OSError as error:
+            self._skip("milestone", progress, error)
+            return
+        if path is not None:
+            self._console.say(f"New best {name}: {value:.4f} (milestone saved)")
+
+    def _at_last(self, save: Callable[[CheckpointManager], str]) -> str:
+        config = self._parts.config
+        spill = Path(config.spill_dir).expanduser() if config.spill_dir is not None else spill_directory()
+        return save_at_last(
+            self._run.checkpoints, save, spill=spill, patience_seconds=config.full_disk_patience_seconds, say=self._warn
+        )
+
+    def _skip(self, what: str, progress: Progress, error: OSError) -> None:
+        self._warn(f"The {what} of step {progress.step:,} was not saved: {error}; training goes on")
+
+    def _warn(self, message: str) -> None:
+        self._console.say(message)
+        self._run.touch()  # waiting for room is no stall
+        self._run.event("alert", message=message)
+
+    def _extra(self, progress: Progress) -> dict[str, Any]:
+        return extra_of(progress, self._parts.config, self._parts.train.batches)
+
+    def _config(self) -> dict[str, Any]:
+        """The configuration as a checkpoint holds it: with the task, so that a release says what it is."""
+        return {"task": self._parts.task.name} | as_dict(self._parts.config)
