@@ -1,4 +1,4 @@
-"""`ckptop delete` and `ckptop restore`: checkpoints to the trash and back."""
+"""`ckptop delete` and `ckptop restore`: checkpoints and whole runs to the trash and back."""
 
 from __future__ import annotations
 
@@ -14,28 +14,40 @@ from ckptop.store.actions import delete_checkpoints, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import NotFound
 from ckptop.store.find import find_checkpoint
+from ckptop.store.names import is_run_name
+from ckptop.store.run_trash import DeletedRun, delete_run, list_deleted_runs, restore_run
 from ckptop.store.store import Store
 from ckptop.store.trash import TrashEntry, bytes_freed_by_purge, list_trash
 from ckptop.store.views import RunView
 
 
 @click.command()
-@click.argument("checkpoints", metavar="CHECKPOINT…", nargs=-1, required=True)
+@click.argument("what", metavar="CHECKPOINT|RUN…", nargs=-1, required=True)
 @store_option
 @json_option
-def delete(checkpoints: tuple[str, ...], store_path: Path, as_json: bool) -> None:
-    """Move checkpoints to the trash; `ckptop restore` takes them back."""
+def delete(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
+    """Move checkpoints, or a whole run, to the trash; `ckptop restore` takes them back.
+
+    A bare RUN is the whole run; RUN:latest, RUN:epoch=3 or a path is one checkpoint. What is pinned, what a running
+    trainer started from and what a fork began from is refused.
+    """
     store = Store.open(store_path, missing_ok=True)
-    found = [find_checkpoint(store, text) for text in checkpoints]
+    runs = [store.run(text) for text in what if is_run_name(text) and not text.endswith(".pt")]
+    found = [find_checkpoint(store, text) for text in what if text not in {view.name for view in runs}]
     entries: list[TrashEntry] = []
     for view, infos in _by_run(found):
         entries += delete_checkpoints(view, infos)
-    freed = bytes_freed_by_purge(entries)
+    deleted = [delete_run(store.paths, view) for view in runs]
+    freed = bytes_freed_by_purge(entries) + sum(run.size_bytes for run in deleted)
     if as_json:
-        deleted = [{"checkpoint": entry.home, "trash": str(entry.info.path)} for entry in entries]
-        print_json({"deleted": deleted, "freed_now_bytes": 0, "freed_after_purge_bytes": freed})
+        print_json({
+            "deleted": [{"checkpoint": entry.home, "trash": str(entry.info.path)} for entry in entries],
+            "deleted_runs": [{"run": run.name, "trash": str(run.directory)} for run in deleted],
+            "freed_now_bytes": 0, "freed_after_purge_bytes": freed,
+        })  # fmt: skip
         return
-    click.echo(f"{len(entries)} in trash, {format_bytes(freed)} freed once emptied. `ckptop restore` undoes.")
+    click.echo(f"{len(entries) + len(deleted)} in trash, {format_bytes(freed)} freed once emptied. "
+               "`ckptop restore` undoes, `ckptop trash --empty` frees.")  # fmt: skip
 
 
 def _by_run(found: Iterable[tuple[RunView, CheckpointInfo]]) -> Iterable[tuple[RunView, list[CheckpointInfo]]]:
@@ -46,21 +58,36 @@ def _by_run(found: Iterable[tuple[RunView, CheckpointInfo]]) -> Iterable[tuple[R
 
 
 @click.command()
-@click.argument("checkpoints", metavar="RUN:FILE…", nargs=-1, required=True)
+@click.argument("what", metavar="RUN[:FILE]…", nargs=-1, required=True)
 @store_option
 @json_option
-def restore(checkpoints: tuple[str, ...], store_path: Path, as_json: bool) -> None:
-    """Take checkpoints back from the trash; RUN alone takes back the newest deletion."""
+def restore(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
+    """Take back from the trash.
+
+    RUN:FILE is a checkpoint, RUN alone the newest deletion of that run, or the whole run where that was deleted.
+    """
     store = Store.open(store_path)
     restored: list[CheckpointInfo] = []
-    for text in checkpoints:
+    runs: list[str] = []
+    for text in what:
         name, _, wanted = text.partition(":")
+        whole = _deleted_run(store, name) if not wanted else None
+        if whole is not None:
+            runs.append(restore_run(store.paths, whole).name)
+            continue
         view = store.run(name)
         restored += restore_checkpoints(view, [_trashed(view, wanted)])
     if as_json:
-        print_json({"restored": [info.key for info in restored]})
+        print_json({"restored": [info.key for info in restored], "restored_runs": runs})
         return
-    click.echo(clean(f"Restored {', '.join(info.key for info in restored)}."))
+    click.echo(clean(f"Restored {', '.join([*runs, *(info.key for info in restored)])}."))
+
+
+def _deleted_run(store: Store, name: str) -> DeletedRun | None:
+    """The newest deleted run of that name, where there is no run of it now."""
+    if (store.root / name / "run.json").exists():
+        return None
+    return next((run for run in list_deleted_runs(store.paths) if run.name == name), None)
 
 
 def _trashed(view: RunView, wanted: str) -> TrashEntry:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ckptop.cli.common import json_option, print_json, print_table, store_option
+from ckptop.cli.quantities import duration
 from ckptop.host.units import format_bytes, format_count
 from ckptop.store.actions import plan_prune
 from ckptop.store.actions import prune as carry_out
@@ -21,6 +22,8 @@ from ckptop.store.views import RunView
 @click.argument("run", metavar="RUN")
 @click.option("--keep-last", type=click.IntRange(0), metavar="N", help="Keep the newest N training checkpoints.")
 @click.option("--keep-every", type=click.IntRange(1), metavar="K", help="Keep those of every Kth epoch.")
+@click.option("--keep-every-steps", type=click.IntRange(1), metavar="K", help="Keep those of every Kth step.")
+@click.option("--keep-spacing", type=duration, metavar="TIME", help="Keep one every so often: 30m, 2h.")
 @click.option("--keep-best", type=click.IntRange(0), metavar="N", help="Keep the best N by --metric.")
 @click.option("--metric", metavar="NAME", help="Rank by this metric (default: the run's).")
 @click.option("--milestones", is_flag=True, help="Let the policy delete milestones too.")
@@ -31,6 +34,8 @@ def prune(
     run: str,
     keep_last: int | None,
     keep_every: int | None,
+    keep_every_steps: int | None,
+    keep_spacing: float | None,
     keep_best: int | None,
     metric: str | None,
     milestones: bool,
@@ -44,11 +49,12 @@ def prune(
         if view.metric is None:
             raise UsageError(f"{run} names no metric; say which with --metric")
         metric = view.metric.name
-    if keep_last is None and keep_every is None and keep_best is None:
+    if all(rule is None for rule in (keep_last, keep_every, keep_every_steps, keep_spacing, keep_best)):
         keep_last = 3
     mode = view.metric.mode if view.metric is not None and view.metric.name == metric else None
     policy = Policy(
-        keep_last=keep_last, keep_every_epochs=keep_every, keep_best=keep_best, metric=metric, mode=mode,
+        keep_last=keep_last, keep_every_epochs=keep_every, keep_every_steps=keep_every_steps,
+        keep_spacing_seconds=keep_spacing, keep_best=keep_best, metric=metric, mode=mode,
         tiers=("training", "milestone") if milestones else ("training",),
     )  # fmt: skip
     plan = plan_prune(view, [policy]) if dry_run else carry_out(view, [policy])[0]

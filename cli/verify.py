@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.termui import progressbar
@@ -14,7 +15,7 @@ from ckptop.host.units import format_bytes
 from ckptop.store.errors import EXIT_DONE, Damaged
 from ckptop.store.find import find_checkpoint
 from ckptop.store.store import Store
-from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_releases, verify_run
+from ckptop.store.verify import Hashes, Report, total_bytes, verify_checkpoint, verify_run
 
 
 @click.command()
@@ -23,7 +24,7 @@ from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_r
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, what: str | None, store_path: Path | None, as_json: bool) -> None:
-    """Check sizes and hashes; exit 12 if anything is damaged."""
+    """Check sizes, hashes, records, logs and releases; exit 12 if anything is damaged."""
     report = _verify(what, store_path, quiet=as_json)
     if as_json:
         findings = [
@@ -42,13 +43,22 @@ def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report
         finding = verify_checkpoint(info)
         return Report(1, info.size_bytes, (finding,) if finding else ())
     store, name = store_or_run(what, store_path)
-    views = store.runs() if name is None else [store.run(name)]
-    with progressbar(
-        length=total_bytes(views), label="verifying", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()
-    ) as bar:
-        reports = [verify_run(view, bar.update) for view in views]
-    if name is None:
-        reports.append(verify_releases(store.paths))
+    return _verify_store(store, quiet=quiet) if name is None else _verify_run(store, name, quiet=quiet)
+
+
+def _verify_run(store: Store, name: str, *, quiet: bool) -> Report:
+    view = store.run(name)
+    with _bar(total_bytes([view]), quiet=quiet) as bar:
+        return verify_run(view, bar.update)
+
+
+def _verify_store(store: Store, *, quiet: bool) -> Report:
+    from ckptop.store.verify_releases import release_bytes, verify_releases
+
+    views, hashes = store.runs(), Hashes()
+    with _bar(total_bytes(views) + release_bytes(store.paths), quiet=quiet) as bar:
+        reports = [verify_run(view, bar.update, hashes) for view in views]
+        reports.append(verify_releases(store.paths, bar.update))
     return Report(
         sum(report.checked for report in reports),
         sum(report.checked_bytes for report in reports),
@@ -56,9 +66,13 @@ def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report
     )
 
 
+def _bar(length_bytes: int, *, quiet: bool) -> Any:
+    return progressbar(length=length_bytes, label="verifying", file=sys.stderr, hidden=quiet or not sys.stderr.isatty())
+
+
 def _print(report: Report) -> None:
     for finding in report.findings:
         click.echo(clean(f"{'✗' if finding.severe else '!'} {finding.message}: {finding.advice}"))
-    good = report.checked - report.damaged
     size = format_bytes(report.checked_bytes)
-    click.echo(f"Verified {report.checked} ({size}): {good} good, {report.damaged} damaged.")
+    good = "all good" if not report.damaged else f"{report.damaged} damaged"
+    click.echo(f"Verified {report.checked} ({size}): {good}.")

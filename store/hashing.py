@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import xxhash
 
@@ -21,20 +22,27 @@ def xxh3_128_of(path: Path, progress: Callable[[int], None] | None = None) -> st
     Raises:
         OSError: The file cannot be read.
     """
-    digest = xxhash.xxh3_128()
+    return _hex_digest(xxhash.xxh3_128(), path, progress)
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Hex sha256 of a file; `progress` is called with the bytes of each chunk read.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return _hex_digest(hashlib.sha256(), path, progress)
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> object: ...
+    def hexdigest(self) -> str: ...
+
+
+def _hex_digest(digest: _Digest, path: Path, progress: Callable[[int], None] | None) -> str:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             if progress is not None:
                 progress(len(chunk))
-    return str(digest.hexdigest())
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest.hexdigest()

@@ -305,15 +305,30 @@ def _write_card(
     *,
     alone: bool,
 ) -> None:
-    """`v1.0.0.json` for a stand-alone manager's one model, else `<model>/v1.0.0.json`."""
     others = any(line.model != release.model for line in read_registry(store).releases)
-    directory = store.model_cards if alone and not others else store.model_cards / release.model
-    fs.mkdir(directory)
+    of_model, of_only_model = _card_paths(store, release)
+    path = of_only_model if alone and not others else of_model
+    fs.mkdir(path.parent)
+    write_durably(path, card_text(release, card or {}), fs, staging=staging)
+
+
+def card_text(release: ReleaseLine, card: Mapping[str, Any]) -> bytes:
+    """The model card of a release, as its file holds it: the facts, and what a person said of it."""
     text = {
         "model": release.model, "version": release.version, "file": release.file, "sha256": release.sha256,
         "released": release.time, "run": release.run, "checkpoint": release.checkpoint,
         "metrics": release.metrics,
-        **dict(card or {}),
+        **card,
     }  # fmt: skip
-    data = msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
-    write_durably(directory / f"v{release.version}.json", data, fs, staging=staging)
+    return msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
+
+
+def card_path(store: StorePaths, release: ReleaseLine) -> Path | None:
+    """Where the card of a release is; None where somebody took it away."""
+    return next((path for path in _card_paths(store, release) if path.is_file()), None)
+
+
+def _card_paths(store: StorePaths, release: ReleaseLine) -> tuple[Path, Path]:
+    """`<model>/v1.0.0.json`, and `v1.0.0.json` for the one model of a stand-alone manager."""
+    name = f"v{release.version}.json"
+    return store.model_cards / release.model / name, store.model_cards / name

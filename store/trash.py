@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from ckptop.store.checkpoint_info import CheckpointInfo, read_info, scan_tier
 from ckptop.store.errors import NotFound, StoreError
@@ -40,6 +40,11 @@ class TrashEntry:
     info: CheckpointInfo
     """As it lies there; `tier` is where it came from."""
     kind: Kind = "deleted"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes it holds; purging it frees fewer where something else shares them."""
+        return self.info.size_bytes
 
     @property
     def home(self) -> str:
@@ -196,18 +201,28 @@ class TrashLimit:
     max_bytes: int | None = None
 
 
-def past_limit(entries: Sequence[TrashEntry], limit: TrashLimit, now: float) -> list[TrashEntry]:
-    """Those of `entries` that the limit lets go, oldest first: too old, or past the size with all newer ones."""
-    kept_bytes, kept_inodes = 0, set[tuple[int, int]]()
+class _Dated(Protocol):
+    @property
+    def deleted(self) -> float: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+DatedT = TypeVar("DatedT", bound=_Dated)
+
+
+def past_limit(entries: Iterable[DatedT], limit: TrashLimit, now: float) -> list[DatedT]:
+    """Those of `entries` that the limit lets go, oldest first: too old, or past the size with all newer ones.
+
+    Bytes that two of them share count twice.
+    """
+    newer_bytes = 0
     gone = []
     for entry in sorted(entries, key=lambda entry: entry.deleted, reverse=True):
-        size_bytes = 0 if entry.info.inode in kept_inodes else entry.info.size_bytes
+        newer_bytes += entry.size_bytes
         too_old = limit.max_age_seconds is not None and now - entry.deleted > limit.max_age_seconds
-        if too_old or (limit.max_bytes is not None and kept_bytes + size_bytes > limit.max_bytes):
+        if too_old or (limit.max_bytes is not None and newer_bytes > limit.max_bytes):
             gone.append(entry)
-            continue
-        kept_bytes += size_bytes
-        kept_inodes.add(entry.info.inode)
     return gone[::-1]
 
 

@@ -1,22 +1,37 @@
-"""Checking that what is on disk is what was written: sizes, hashes, manifests, releases, orphans."""
+"""Checking that what is on disk is what was written: sizes, hashes, seals, links, logs, releases, orphans.
+
+Every byte of a checkpoint is hashed, once an inode; every record of ours carries a seal; and each manifest says what
+the run's logs held when it was saved. Not covered: train.log, and TensorBoard's files, which have sums of their own.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.errors import StoreError
-from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import StorePaths
+from ckptop.store.errors import NotFound, StoreError
+from ckptop.store.events import EventLog
+from ckptop.store.files import open_to_read, read_json
+from ckptop.store.hashing import xxh3_128_of
+from ckptop.store.layout import tensors_path
+from ckptop.store.log_digest import begins_as
+from ckptop.store.manifest import LogMark, TensorIndex
 from ckptop.store.names import is_link_name
-from ckptop.store.registry import ReleaseLine, read_registry, release_path
+from ckptop.store.seal import check_seal
+from ckptop.store.tail import LineTail
+from ckptop.store.trash import list_trash
 from ckptop.store.views import RunView
 
 Progress = Callable[[int], None]
 """Called with the bytes read since the last call."""
+
+Hashes = dict[tuple[int, int], str]
+"""Digests by inode, filled as they are made: bytes with several names are read once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class Finding:
     message: str
     advice: str
     severe: bool = True
-    """Whether a checkpoint cannot be trusted; otherwise something is merely left over."""
+    """Whether something cannot be trusted; otherwise something is merely left over."""
     bytes_differ: bool = False
     """Whether the file was read and is not what was written: looking again will not help."""
 
@@ -43,19 +58,19 @@ class Report:
 
     @property
     def damaged(self) -> int:
-        """How many findings mean a checkpoint cannot be trusted."""
+        """How many findings mean that something cannot be trusted."""
         return sum(finding.severe for finding in self.findings)
 
 
 def verify_checkpoint(
-    info: CheckpointInfo, progress: Progress | None = None, hashes: dict[tuple[int, int], str] | None = None
+    info: CheckpointInfo, progress: Progress | None = None, hashes: Hashes | None = None
 ) -> Finding | None:
     """Compare a checkpoint's bytes with its manifest; None if they are what was written.
 
     Args:
         info: The checkpoint.
         progress: Called with bytes read.
-        hashes: Digests by inode, filled as they are made: a linked milestone is read once.
+        hashes: Digests by inode, filled as they are made.
     """
     advice = f"delete it with `ckptop delete`, or look at {info.path}"
     if info.manifest is None:
@@ -77,53 +92,109 @@ def verify_checkpoint(
     return None
 
 
-def verify_run(view: RunView, progress: Progress | None = None) -> Report:
-    """Verify every live checkpoint of a run, its records and its directories."""
+def verify_run(view: RunView, progress: Progress | None = None, hashes: Hashes | None = None) -> Report:
+    """Verify a run: its checkpoints, live ones and those in the trash, its records, logs and directories."""
     findings: list[Finding] = []
-    hashes: dict[tuple[int, int], str] = {}
+    known: Hashes = {} if hashes is None else hashes
     if view.problem is not None:
         findings.append(Finding(view.name, f"{view.name}: {view.problem}", "restore the file from a backup"))
-    looked_at = (verify_checkpoint(info, progress, hashes) for info in view.checkpoints)
-    findings += [finding for finding in looked_at if finding is not None]
+    checkpoints = _all_of(view)
+    for info in checkpoints:
+        findings += [finding for finding in (verify_checkpoint(info, progress, known), _index(info)) if finding]
+    if view.record is not None:
+        findings += [*_records(view), *_logs(view)]
     for tier in ("training", "milestone"):
         findings += _leftovers(view.checkpoint_paths.tier(tier))
-    return Report(len(view.checkpoints), view.size_bytes, tuple(findings))
+    return Report(len(checkpoints), total_bytes([view]), tuple(findings))
 
 
-def verify_releases(paths: StorePaths) -> Report:
-    """Compare every release with the size and sha256 the registry recorded."""
-    registry = read_registry(paths)
-    findings = []
-    for release in registry.releases:
-        problem = _release_problem(paths, release)
-        if problem is not None:
-            key = f"production/{release.file}"
-            findings.append(Finding(key, f"{release.file}: {problem}", f"release {release.model} as a new version"))
-    if registry.bad_lines:
-        what = f"{paths.registry.name} holds {registry.bad_lines} lines that are no JSON of ours"
-        findings.append(Finding(paths.registry.name, what, "restore it from a backup"))
-    checked_bytes = sum(release.size_bytes for release in registry.releases)
-    return Report(len(registry.releases), checked_bytes, tuple(findings))
+def _all_of(view: RunView) -> list[CheckpointInfo]:
+    """The live checkpoints, and those that may be taken back."""
+    return [*view.checkpoints, *(entry.info for entry in list_trash(view.checkpoint_paths))]
 
 
-def _release_problem(paths: StorePaths, release: ReleaseLine) -> str | None:
+def _index(info: CheckpointInfo) -> Finding | None:
+    """The tensor index beside a checkpoint; without one the file itself still says all."""
+    path = tensors_path(info.path)
     try:
-        file = release_path(paths, release)
-        if file.stat().st_size != release.size_bytes or sha256_of(file) != release.sha256:
-            return "bytes differ from the registry's sha256"
-    except FileNotFoundError:
-        return "the file is gone"
+        index = read_json(path, TensorIndex)
+    except NotFound:
+        return None
     except (StoreError, OSError) as error:
-        return str(error)
-    return None
+        return Finding(info.key, f"{path.name}: {_short(error, path)}", "remove it: it only serves `ckptop show`")
+    if index.file == info.name:
+        return None
+    return Finding(info.key, f"{path.name} is of {index.file}", "remove it: it only serves `ckptop show`")
+
+
+def _records(view: RunView) -> Iterator[Finding]:
+    """run.json and status.json, which a person may have edited: they are read all the same."""
+    for path in (view.paths.record, view.paths.status):
+        try:
+            with open_to_read(path) as file:
+                whole = check_seal(file.read()) == "whole"
+        except (StoreError, OSError):
+            continue  # said in the view's problem, where it matters
+        if not whole:
+            yield Finding(path.name, f"{view.name}: {path.name} was changed since it was written", "look at it")
+
+
+def _logs(view: RunView) -> Iterator[Finding]:
+    """What the newest checkpoint knows of each log, and lines that are no JSON."""
+    marks: dict[str, LogMark] = {}
+    for info in view.checkpoints:
+        for name, mark in info.manifest.logs.items() if info.manifest else ():
+            if name not in marks or mark.size_bytes > marks[name].size_bytes:
+                marks[name] = mark
+    for path in (view.paths.metrics, view.paths.system):
+        try:
+            if path.name in marks and not begins_as(path, marks[path.name]):
+                what = f"{view.name}: {path.name} is not what it was when a checkpoint was saved"
+                yield Finding(path.name, what, "its curves may be wrong; restore it from a backup")
+            yield from _bad_lines(view.name, path)
+        except FileNotFoundError:
+            if path.name in marks:
+                yield Finding(path.name, f"{view.name}: {path.name} is gone", "restore it from a backup")
+        except (StoreError, OSError) as error:
+            yield Finding(path.name, f"{view.name}: {path.name}: {_short(error, path)}", "check the disk")
+    events = EventLog(view.paths.events)
+    events.poll()
+    if events.bad_lines:
+        what = f"{view.name}: events.jsonl holds {events.bad_lines} lines that are torn or were changed"
+        yield Finding("events.jsonl", what, "nothing depends on them", severe=False)
+
+
+def _bad_lines(run: str, path: Path) -> Iterator[Finding]:
+    tail, bad = LineTail(path), 0
+    for lines in iter(tail.poll, b""):
+        try:
+            msgspec.json.decode(b"[" + b",".join(line for line in lines.split(b"\n") if line) + b"]")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            bad += sum(not _is_json(line) for line in lines.splitlines())
+    if bad:
+        what = f"{run}: {path.name} holds {bad} torn lines"
+        yield Finding(path.name, what, "readers skip them; a kill leaves one", severe=False)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _short(error: Exception, path: Path) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.replace(f"{path.parent}/", "").removeprefix(f"{path.name} ")
 
 
 def total_bytes(views: Iterable[RunView]) -> int:
     """Bytes a verification of these runs will read."""
-    return sum(view.size_bytes for view in views)
+    return sum({info.inode: info.size_bytes for view in views for info in _all_of(view)}.values())
 
 
-def _leftovers(directory: Path) -> Iterable[Finding]:
+def _leftovers(directory: Path) -> Iterator[Finding]:
     """Manifests without a checkpoint (a save or a deletion that was cut off), and links to nothing."""
     try:
         names = {entry.name: entry for entry in os.scandir(directory)}

@@ -32,7 +32,7 @@ def test_a_whole_run_has_no_findings_and_every_byte_was_read_once(root: Path) ->
 
     report = verify_run(view, read.append)
 
-    assert (report.checked, report.damaged, report.findings) == (7, 0, ())
+    assert (report.checked, report.damaged, report.findings) == (9, 0, ())
     assert sum(read) == report.checked_bytes == total_bytes([view]), "a linked milestone is not read twice"
 
 
