@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,21 @@ def test_what_others_wrote_cannot_act_on_the_terminal(tmp_path: Path) -> None:
     console.close()
 
     assert stream.getvalue() == (tmp_path / "train.log").read_text() == "eve asked for save\n"
+
+
+def test_lines_of_several_threads_are_whole(tmp_path: Path) -> None:
+    """The sampler of the machine says its lines from a thread of its own."""
+    console = Console(tmp_path / "train.log", None)
+
+    def say_often() -> None:
+        for _ in range(100):
+            console.say("x" * 500)
+
+    threads = [threading.Thread(target=say_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    console.close()
+
+    assert (tmp_path / "train.log").read_text().splitlines() == ["x" * 500] * 400

@@ -183,6 +183,11 @@ def changes(before: TrainConfig[Any], after: TrainConfig[Any]) -> dict[str, tupl
     return {key: (old.get(key), new.get(key)) for key in new if old.get(key) != new[key]}
 
 
+def dotted(config: TrainConfig[Any]) -> dict[str, Any]:
+    """The configuration with one level of keys: `model.hidden`."""
+    return dict(_flatten(as_dict(config)))
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import IO, TextIO
@@ -22,7 +23,7 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class Console:
-    """Says a line once to everybody: the stream and, unless that is the very file, train.log."""
+    """Says a line once to everybody: the stream and, unless that is the very file, train.log. Any thread may."""
 
     def __init__(self, log: Path, stream: TextIO | None) -> None:
         """Opens `log` for appending; OSError if that is refused. Without a stdout at all `stream` is None."""
@@ -34,14 +35,16 @@ class Console:
         self._has_bar = stream is not None and _is_terminal(stream)
         self._bar = ""
         self._painted = 0.0
+        self._lock = threading.RLock()
 
     def say(self, line: str) -> None:
         """One plain line; what a request or a file name slipped into it is cleaned."""
         line = clean(line)
-        self._print(f"{_CLEAR_LINE if self._bar else ''}{line}\n")
-        self.note(line)
-        if self._bar:
-            self._print(self._bar)
+        with self._lock:
+            self._print(f"{_CLEAR_LINE if self._bar else ''}{line}\n")
+            self.note(line)
+            if self._bar:
+                self._print(self._bar)
 
     def note(self, line: str) -> None:
         """One line for train.log alone."""
@@ -60,8 +63,9 @@ class Console:
             f"Epoch {epoch}/{epochs} {'━' * done}{'─' * (_BAR_CELLS - done)} {step:,}/{steps:,}"
             f" · loss {loss:.4f} · {format_duration(max(0, steps - step) * step_seconds)} left"
         )
-        self._bar = _CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1]
-        self._print(self._bar)
+        with self._lock:
+            self._bar = _CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1]
+            self._print(self._bar)
 
     def close(self) -> None:
         """Remove the bar and close the log."""

@@ -38,6 +38,12 @@ class Parts:
         return choose_metric(self.task, self.config)
 
     @property
+    def result_names(self) -> list[str]:
+        """The scalars that say how good a run is."""
+        names = ["loss", *map(str, self.task.metrics())]
+        return [f"{split}/{name}" for split in ("val", "test") for name in names]
+
+    @property
     def parameter_count(self) -> int:
         """Numbers the model holds as parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())

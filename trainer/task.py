@@ -52,6 +52,9 @@ class Task(ABC, Generic[OptionsT]):
     metric_percent_scale: ClassVar[float | None] = None
     """What turns the metric into percent for people; None where it is no percentage."""
 
+    class_names: ClassVar[tuple[str, ...]] = ()
+    """Of a classification, in the order of its outputs (B, classes): the test part gets a confusion matrix."""
+
     @abstractmethod
     def defaults(self) -> TrainConfig[OptionsT]:
         """A configuration that trains this task well."""

@@ -48,7 +48,7 @@ class EventWriter:
             Event(wall_time=now, file_version="brain.Event:2"),
             Event(wall_time=now, step=from_step + 1, session_log=start),
         )
-        self._queue: queue.SimpleQueue[tuple[float, int, Mapping[str, float]]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[float, int, Mapping[str, float] | Summary]] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptop-tensorboard", daemon=True)
         self._thread.start()
@@ -57,6 +57,11 @@ class EventWriter:
         """Queue the values of a step; `metrics` must not change afterwards."""
         if self.problem is None:
             self._queue.put((time.time(), step, metrics))
+
+    def add(self, step: int, summary: Summary) -> None:
+        """Queue anything else TensorBoard can show."""
+        if self.problem is None:
+            self._queue.put((time.time(), step, summary))
 
     def close(self) -> None:
         """Write what is queued and close the file."""
@@ -76,9 +81,10 @@ class EventWriter:
     def _queued_events(self) -> list[Event]:
         events = []
         while not self._queue.empty():
-            wall_time, step, metrics = self._queue.get()
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-            events.append(Event(wall_time=wall_time, step=step, summary=Summary(value=values)))
+            wall_time, step, said = self._queue.get()
+            if isinstance(said, Mapping):
+                said = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in said.items()])
+            events.append(Event(wall_time=wall_time, step=step, summary=said))
             time.sleep(0)  # not a pause: hands the interpreter lock to the loop
         return events
 

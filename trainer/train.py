@@ -21,20 +21,22 @@ from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.build import build, require_samples
-from ckptop.trainer.config import as_dict
+from ckptop.trainer.config import as_dict, dotted
 from ckptop.trainer.console import Console
 from ckptop.trainer.device import Device, open_device
 from ckptop.trainer.failure import told_to
+from ckptop.trainer.hparams import hparams_start
 from ckptop.trainer.introduce import count, introduce
 from ckptop.trainer.judge import judge
 from ckptop.trainer.loop import Loop
 from ckptop.trainer.options import Settled, TrainOptions, free_name, settle
+from ckptop.trainer.parts import Parts
 from ckptop.trainer.registry import load_task
 from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
-from ckptop.trainer.stepping import NotFinite
 from ckptop.trainer.saving import keeping_rules, trash_limit
+from ckptop.trainer.stepping import NotFinite
 from ckptop.trainer.stop import StopSignals
-from ckptop.trainer.system import SystemSampler
+from ckptop.trainer.system import GpuUsage, SystemSampler
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tensorboard import EventWriter
 
@@ -50,8 +52,8 @@ class Outcome:
     step: int
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the best checkpoint, the test part's included; empty where it was stopped."""
-    stopped_early: bool = False
-    """Whether early stopping ended it before its last epoch."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    """All of reports/summary.json; empty where it was stopped."""
 
     @property
     def exit_code(self) -> int:
@@ -101,7 +103,7 @@ def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
     print(f"{view.name} is complete: {done}", file=stream)
     return Outcome(
         run=view.name, root=view.root, state="finished", epoch=epochs, step=view.latest.step,
-        metrics=dict(view.result), stopped_early=stopped_early,
+        metrics=dict(view.result), summary=dict(event.details) if event is not None else {},
     )  # fmt: skip
 
 
@@ -122,8 +124,7 @@ def _train(
                     again = f"; went back {count(rollbacks, 'time')} already" if rollbacks else ""
                     raise TrainingFailed(f"{error}{again}") from error
                 return end_attempt(error, run, config, console, rollbacks)
-        summary = {"metrics": outcome.metrics, "stopped_early": outcome.stopped_early}
-        run.finish(outcome.state, code=outcome.exit_code, summary=summary if outcome.state == "finished" else None)
+        run.finish(outcome.state, code=outcome.exit_code, summary=outcome.summary)
     return outcome
 
 
@@ -138,17 +139,29 @@ def _attempt(run: Run, task: Task[Any], settled: Settled, device: Device, data: 
         loop = Loop(parts, run, progress, console, events, rng_state)
         run.begin(total_epochs=config.epochs, total_steps=loop.total_steps, config=as_dict(config))
         introduce(console, run, settled, parts, progress, loop.total_steps, data)
-        if config.system_interval_seconds > 0:
-            beside.enter_context(contextlib.closing(SystemSampler(run.log_system, config.system_interval_seconds)))
-        finished = loop.fit()
-        metrics = judge(run, parts, loop, console, data) if finished else {}
+        if events is not None:
+            events.add(run.start.from_step, hparams_start(run.name, dotted(config), parts.result_names))
+        finished, gpus = _fit(loop, run, parts, console)
+        summary = judge(run, parts, loop, console, data, events, gpus) if finished else {}
     if not finished:
         console.say(f"Stopped at step {progress.step:,} ({run.stop_reason}); --resume auto goes on")
     state: Literal["finished", "stopped"] = "finished" if finished else "stopped"
     return Outcome(
-        run=run.name, root=run.root, state=state, epoch=progress.last_epoch, step=progress.step, metrics=metrics,
-        stopped_early=finished and progress.epoch <= config.epochs,
+        run=run.name, root=run.root, state=state, epoch=progress.last_epoch, step=progress.step,
+        metrics=summary.get("metrics", {}), summary=summary,
     )  # fmt: skip
+
+
+def _fit(loop: Loop, run: Run, parts: Parts, console: Console) -> tuple[bool, GpuUsage]:
+    """Train beside a sampler of the machine; whether it came to its end, and what the GPUs did."""
+    config = parts.config
+    if config.system_interval_seconds == 0:
+        return loop.fit(), GpuUsage()
+    device = parts.device.torch_device
+    sampler = SystemSampler(run.log_system, config.system_interval_seconds, device=device, say=console.say)
+    with contextlib.closing(sampler):
+        finished = loop.fit()
+    return finished, sampler.usage
 
 
 def _close(events: EventWriter, console: Console) -> None:

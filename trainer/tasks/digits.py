@@ -40,6 +40,7 @@ class Digits(Task[DigitsOptions]):
     metric = ("val/accuracy", "max")
     metric_label = "Accuracy"
     metric_percent_scale = 100.0
+    class_names = tuple(str(digit) for digit in range(CLASSES))
 
     def defaults(self) -> TrainConfig[DigitsOptions]:
         """Accuracy 0.98 to 1.0 on the validation part after 20 epochs."""
