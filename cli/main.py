@@ -25,6 +25,9 @@ COMMANDS = {
     "pin": "pin",
     "unpin": "pin",
     "promote": "promote",
+    "releases": "releases",
+    "rollback": "releases",
+    "yank": "releases",
     "stop": "stop",
     "dashboard": "dashboard",
 }
@@ -43,6 +46,9 @@ _SUMMARIES = {
     "pin": "Mark checkpoints as never to be deleted.",
     "unpin": "Take that mark away.",
     "promote": "Make a checkpoint a milestone or a release.",
+    "releases": "List the released versions of every model.",
+    "rollback": "Let latest of a model mean another version.",
+    "yank": "Take a released version out of use; its file stays.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }
 

@@ -1,14 +1,18 @@
-"""From what a person types to a run and a checkpoint: `digits:best`, `digits:epoch=10`, a path."""
+"""From what a person types to a run and a checkpoint: `digits:best`, `digits:epoch=10`, a path; or to a release."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, metric_mode
 from ckptop.store.errors import NotFound, UsageError
-from ckptop.store.names import is_run_name
+from ckptop.store.names import Version, is_run_name
+from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
 from ckptop.store.views import RunView, read_run, read_standalone
+
+_RELEASE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})@([A-Za-z0-9.]+)", re.ASCII)
 
 
 def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
@@ -21,13 +25,42 @@ def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
 
     Raises:
         NotFound: There is no such run or checkpoint.
-        UsageError: The words mean several checkpoints, which are listed, or nothing.
+        UsageError: The words mean several checkpoints, which are listed, or a release, or nothing.
     """
+    if is_release(text):
+        raise UsageError(
+            f"{text} is a release; name a checkpoint of a run (`ckptop show {text}` says where it is from)"
+        )
     name, colon, selector = text.partition(":")
     if Path(text).is_file() or not (is_run_name(name) and (colon or not name.endswith(".pt"))):
         return _by_path(Path(text))
     view = store.run(name)
     return view, select(view, selector or "latest")
+
+
+def is_release(text: str) -> bool:
+    """Whether `text` has the form of `MODEL@VERSION` or `MODEL@latest`, and is no file."""
+    return _RELEASE.fullmatch(text) is not None and not text.endswith(".pt") and not Path(text).exists()
+
+
+def find_release(store: Store, text: str) -> ReleaseLine:
+    """The release that `MODEL@1.2.0` or `MODEL@latest` names, yanked or not.
+
+    Raises:
+        NotFound: There is none; the message lists those there are.
+        UsageError: It is not of that form.
+    """
+    match = _RELEASE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} names no release; write it like digits@1.2.0 or digits@latest")
+    model, version = match.groups()
+    registry = read_registry(store.paths)
+    if version != "latest":
+        return registry.release(model, str(Version.parse(version)))
+    latest = registry.latest(model)
+    if latest is None and registry.of(model):
+        raise NotFound(f"every release of {model} is yanked: latest means none")
+    return registry.release(model, latest or version)
 
 
 def select(view: RunView, selector: str) -> CheckpointInfo:

@@ -1,20 +1,22 @@
 """`production/registry.jsonl`: append-only, and the truth about releases.
 
 A release counts from the moment its line is whole and durable; the `.pt` and the links are made
-before and after. Reading needs neither torch nor a lock.
+before and after. Reading needs neither torch nor a lock. `latest` is derived: the last alias line that names a
+version which is released and not yanked. So each change is one line that counts whole or not at all, and what a
+yank takes away gives back what `latest` meant before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ckptop.store.errors import StoreError
+from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.events import current_actor
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import StorePaths
@@ -57,6 +59,17 @@ class AliasLine(Record, frozen=True, kw_only=True):
     actor: Actor
 
 
+class YankLine(Record, frozen=True, kw_only=True):
+    """A line that takes a version out of use for good; its file stays."""
+
+    time: float
+    event: str = "yanked"
+    model: str
+    version: str
+    reason: str | None = None
+    actor: Actor
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """What the lines say, read at one moment."""
@@ -64,17 +77,43 @@ class Registry:
     releases: tuple[ReleaseLine, ...]
     """Oldest first."""
     aliases: Mapping[tuple[str, str], str]
-    """(model, alias) to version."""
+    """(model, alias) to version, never a yanked one; in the order in which they came to mean it."""
     bad_lines: int
+    yanks: Mapping[tuple[str, str], YankLine] = field(default_factory=dict)
+    """(model, version) to the line that took it out of use."""
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the released models, sorted."""
+        return sorted({release.model for release in self.releases})
 
     def of(self, model: str) -> list[ReleaseLine]:
         """The releases of a model by version, lowest first."""
         found = [release for release in self.releases if release.model == model]
         return sorted(found, key=lambda release: Version.parse(release.version))
 
+    def release(self, model: str, version: str) -> ReleaseLine:
+        """One release, yanked or not.
+
+        Raises:
+            NotFound: There is none; the message lists those there are.
+        """
+        for release in self.releases:
+            if (release.model, release.version) == (model, version):
+                return release
+        versions = [release.version for release in self.of(model)]
+        if versions:
+            raise NotFound(f"{model} has no release {version}; there: {_some(versions)}")
+        raise NotFound(f"no model {model!r} is released here; there: {_some(self.models)}")
+
     def latest(self, model: str) -> str | None:
-        """The version `latest` means."""
+        """The version `latest` means; None where none was released, or all are yanked."""
         return self.aliases.get((model, "latest"))
+
+    def newest(self) -> ReleaseLine | None:
+        """What `latest` means across models: where it came to mean another version last."""
+        told = [(model, version) for (model, alias), version in self.aliases.items() if alias == "latest"]
+        return self.release(*told[-1]) if told else None
 
     def next_version(self, model: str, part: str = "minor") -> Version:
         """A version to suggest: 1.0.0 for the first, else the highest one bumped."""
@@ -94,6 +133,7 @@ def read_registry(paths: StorePaths) -> Registry:
     """
     releases: list[ReleaseLine] = []
     aliases: list[AliasLine] = []
+    yanks: dict[tuple[str, str], YankLine] = {}
     bad_lines = 0
     try:
         lines = paths.registry.read_bytes().split(b"\n")[:-1]
@@ -111,11 +151,23 @@ def read_registry(paths: StorePaths) -> Registry:
                 releases.append(release)
             elif kind == "alias":
                 aliases.append(msgspec.json.decode(line, type=AliasLine))
+            elif kind == "yanked":
+                yank = msgspec.json.decode(line, type=YankLine)
+                yanks.setdefault((yank.model, yank.version), yank)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             bad_lines += bool(line.strip())
-    released = {(release.model, release.version) for release in releases}
-    known = {(line.model, line.alias): line.version for line in aliases if (line.model, line.version) in released}
-    return Registry(tuple(releases), known, bad_lines)
+    usable = {(release.model, release.version) for release in releases} - yanks.keys()
+    return Registry(tuple(releases), _meanings(aliases, usable), bad_lines, yanks)
+
+
+def _meanings(aliases: Iterable[AliasLine], usable: Set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What each alias means: the last line that names a usable version counts, and decides the order."""
+    known: dict[tuple[str, str], str] = {}
+    for line in aliases:
+        if (line.model, line.version) in usable:
+            known.pop((line.model, line.alias), None)
+            known[line.model, line.alias] = line.version
+    return known
 
 
 def append_release(paths: StorePaths, release: ReleaseLine, fs: FileSystem = LOCAL) -> None:
@@ -127,11 +179,32 @@ def append_release(paths: StorePaths, release: ReleaseLine, fs: FileSystem = LOC
     """
     if any(line.version == release.version for line in read_registry(paths).of(release.model)):
         raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
-    alias = AliasLine(
-        time=time.time(), model=release.model, alias="latest", version=release.version, actor=current_actor()
-    )
+    alias = _latest(release.model, release.version)
     # The alias first: it counts for nothing without its release, so a torn write releases nothing.
     append_line(paths.registry, _encode(alias) + _encode(release), sync=True, fs=fs)
+
+
+def append_latest(paths: StorePaths, model: str, version: str, fs: FileSystem = LOCAL) -> None:
+    """Let `latest` mean a version, durably; the caller holds the production lock and knows it can be used.
+
+    Raises:
+        OSError: The disk refused; at worst a torn line, which counts for nothing.
+    """
+    append_line(paths.registry, _encode(_latest(model, version)), sync=True, fs=fs)
+
+
+def append_yank(paths: StorePaths, model: str, version: str, reason: str | None = None, fs: FileSystem = LOCAL) -> None:
+    """Take a version out of use, durably; the caller holds the production lock and knows it is released.
+
+    Raises:
+        OSError: The disk refused; at worst a torn line, which counts for nothing.
+    """
+    line = YankLine(time=time.time(), model=model, version=version, reason=reason, actor=current_actor())
+    append_line(paths.registry, _encode(line), sync=True, fs=fs)
+
+
+def _latest(model: str, version: str) -> AliasLine:
+    return AliasLine(time=time.time(), model=model, alias="latest", version=version, actor=current_actor())
 
 
 def production_lock(paths: StorePaths) -> FileLock:
@@ -151,6 +224,10 @@ def release_path(paths: StorePaths, release: ReleaseLine) -> Path:
     Raises:
         StoreError: The registry names a path outside `production/`.
     """
-    if "/" in release.file or not release.file.endswith(".pt"):
+    if "/" in release.file or "\0" in release.file or not release.file.endswith(".pt"):
         raise StoreError(f"the registry names {release.file!r}, which is no file of {paths.production}")
     return paths.production / release.file
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[-8:]) + (", …" if len(names) > 8 else "") if names else "none yet"

@@ -9,8 +9,10 @@ import torch
 from tiny_model import HASTY, find, make_run, manager_of, tiny_model
 
 from ckptop.store.errors import NotFound, UsageError
-from ckptop.store.find import find_checkpoint
-from ckptop.store.layout import RunPaths
+from ckptop.store.events import current_actor
+from ckptop.store.find import find_checkpoint, find_release, is_release
+from ckptop.store.layout import RunPaths, StorePaths
+from ckptop.store.registry import ReleaseLine, append_release, append_yank
 from ckptop.store.store import Store
 
 
@@ -105,3 +107,60 @@ def test_a_stand_alone_managers_directory_is_a_store_of_one_run(tmp_path: Path) 
     assert store.run_names() == ["mine"]
     assert find_checkpoint(store, "mine:latest")[1].path == Path(path)
     assert find_checkpoint(store, path)[0].name == "mine"
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Store:
+    """Three releases of `cnn`, the last of them yanked, and one of `gone`, which is yanked too."""
+    paths = StorePaths(tmp_path)
+    paths.production.mkdir()
+    for model, version in (("cnn", "1.0.0"), ("cnn", "1.1.0"), ("cnn", "2.0.0"), ("gone", "1.0.0")):
+        line = ReleaseLine(
+            time=1.0, model=model, version=version, file=f"{model}_v{version}.pt", sha256="", size_bytes=1, run="mine",
+            run_id="", checkpoint="training/a.pt", epoch=1, global_step=1, metrics={}, actor=current_actor(),
+        )  # fmt: skip
+        append_release(paths, line, HASTY)
+    append_yank(paths, "cnn", "2.0.0", fs=HASTY)
+    append_yank(paths, "gone", "1.0.0", fs=HASTY)
+    return Store.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("cnn@1.0.0", "1.0.0"), ("cnn@v1.0.0", "1.0.0"), ("cnn@latest", "1.1.0"), ("cnn@2.0.0", "2.0.0")],
+)
+def test_a_release_is_named_by_model_and_version(released: Store, text: str, version: str) -> None:
+    assert is_release(text)
+    assert find_release(released, text).version == version
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("cnn@3.0.0", NotFound, r"cnn has no release 3\.0\.0; there: 1\.0\.0, 1\.1\.0, 2\.0\.0"),
+        ("dog@latest", NotFound, "no model 'dog' is released here; there: cnn, gone"),
+        ("gone@latest", NotFound, "every release of gone is yanked"),
+        ("cnn@best", UsageError, "is not a version"),
+        ("cnn", UsageError, "write it like digits@1.2.0"),
+    ],
+)
+def test_a_release_that_is_not_there_is_said(released: Store, text: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        find_release(released, text)
+
+
+def test_a_release_is_no_checkpoint(released: Store) -> None:
+    with pytest.raises(UsageError, match=r"cnn@1\.0\.0 is a release; name a checkpoint of a run"):
+        find_checkpoint(released, "cnn@1.0.0")
+
+
+@pytest.mark.parametrize("text", ["cnn", "cnn:best=a@b", "a/cnn@1.0.0", "cnn@1.0.0.pt", "@1.0.0", "ada@box:latest"])
+def test_what_only_holds_an_at_sign_is_no_release(text: str) -> None:
+    assert not is_release(text)
+
+
+def test_a_file_of_such_a_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cnn@1.0.0").touch()
+
+    assert not is_release("cnn@1.0.0")
