@@ -22,9 +22,6 @@ T = TypeVar("T")
 
 OnEvent = Callable[[str, int, dict[str, Any]], None]
 
-_MARGIN = 1.05
-"""Directories, manifests and the file system's own blocks come on top of a file's bytes."""
-
 
 @dataclass(slots=True)
 class Keeper:
@@ -68,41 +65,33 @@ class Keeper:
     def with_room(self, step: int, save: Callable[[], T]) -> T:
         """Save; where the disk is full make room and try again, giving up as little as will do.
 
-        The trash goes first, as much of it as is needed, then all of it; then what the rules would delete once this
-        save is there. Each is told as an `alert`.
+        The trash goes first, no more of it than is needed; then what the rules would delete once this save is there.
+        Each is told as an `alert`.
 
         Raises:
             DiskError: There is still no room, or the disk refused for another reason; nothing was saved.
         """
-        for make_room in (self._purge_some, self._purge_all, self._retain_early):
+        while True:
             try:
                 return save()
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                done = make_room(error)
-            if done:
-                self.on_event("alert", step, {"message": f"Disk full: {done} to make room for a save"})
-        try:
-            return save()
-        except OSError as error:
-            if error.errno not in NO_SPACE or isinstance(error, DiskError):
-                raise
-            raise DiskError(error.errno, f"{self.saver.paths.root}: {error.strerror}; nothing was saved") from error
+                done = self._purge(error) or self._retain_early()
+                if not done and isinstance(error, DiskError):
+                    raise
+                if not done:
+                    where = self.saver.paths.root
+                    raise DiskError(error.errno, f"{where}: {error.strerror}; nothing was saved") from error
+            self.on_event("alert", step, {"message": f"Disk full: {done} to make room for a save"})
 
-    def _purge_some(self, refused: OSError) -> str:
+    def _purge(self, refused: OSError) -> str:
         short_bytes = refused.short_bytes if isinstance(refused, NoRoom) else None
-        return self._purge(int(short_bytes * _MARGIN)) if short_bytes is not None else ""
-
-    def _purge_all(self, _refused: OSError) -> str:
-        return self._purge(None)
-
-    def _purge(self, size_bytes: int | None) -> str:
         store = StorePaths(self.store_root) if self.store_root is not None else None
-        count, freed = purge_for(size_bytes, self.saver.paths, store, self.saver.fs)
+        count, freed = purge_for(short_bytes, self.saver.paths, store, self.saver.fs)
         return f"purged {count} from the trash ({format_bytes(freed)})" if count else ""
 
-    def _retain_early(self, _refused: OSError) -> str:
+    def _retain_early(self) -> str:
         policies = self._for_training(max(1, self.max_training - 1))
         done = self.apply(policies) if policies and self.max_training > 0 else Plan()
         return f"deleted {len(done.deleted)} old ({format_bytes(done.unshared_bytes)})" if done.deleted else ""

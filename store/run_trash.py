@@ -56,7 +56,7 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
     if view.root.parent.resolve() != store.root.resolve() or not (view.root / "run.json").exists():
         raise StoreError(f"{view.name} is no run of {store.root}; remove its directory yourself")
     refuse_links(view.root, store.trash)
-    if view.state in ("starting", "running", "paused", "stalled", "unknown"):
+    if view.status is not None and view.state in ("starting", "running", "paused", "stalled", "unknown"):
         raise Held(f"{view.name} is {view.state}; `ckptop stop {view.name}` first")
     lease = Lease.acquire(view.paths)
     try:
