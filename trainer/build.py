@@ -6,7 +6,9 @@ follows by arithmetic, and the random state comes last, when the loop has its fi
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import shutil
+from typing import Any, cast
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -43,6 +45,8 @@ def build(
     model = task.build_model(config.model)
     task.fit_statistics(model, data)
     model.to(device.torch_device)
+    if config.gradient_checkpointing:
+        _enable_checkpointing(model, task.name)
     optimizer = build_optimizer(config, model.parameters())
     scaler = device.scaler()
     batches = Batches(count_samples(data.train), config.batch_size, config.accumulate)
@@ -55,8 +59,9 @@ def build(
         pin_memory=device.is_cuda,
     )  # fmt: skip
     parts = Parts(
-        task=task, config=config, device=device, model=model, optimizer=optimizer, schedule=schedule,
-        scaler=scaler, train=train, validation=evaluation_loader(data.validation, config, device),
+        task=task, config=config, device=device, model=model, compiled=_compiled(model, config), optimizer=optimizer,
+        schedule=schedule, scaler=scaler, train=train,
+        validation=evaluation_loader(data.validation, config, device),
     )  # fmt: skip
     return parts, progress, rng_state
 
@@ -76,6 +81,25 @@ def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device
     """A part of the data in its own order, as it is."""
     batches = Batches(count_samples(samples), config.batch_size)
     return EpochLoader(samples, batches, seed=config.seed, workers=config.workers, pin_memory=device.is_cuda)
+
+
+def _enable_checkpointing(model: torch.nn.Module, task_name: str) -> None:
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if enable is None:
+        raise UsageError(
+            f"the model of {task_name} offers no gradient checkpointing (it has no gradient_checkpointing_enable()); "
+            f"leave gradient_checkpointing out, and lower batch_size where memory is short"
+        )
+    enable()
+
+
+def _compiled(model: torch.nn.Module, config: TrainConfig[Any]) -> torch.nn.Module | None:
+    if not config.compile:
+        return None
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UsageError(f"torch.compile needs the C++ compiler {compiler}, which is not on PATH; leave compile out")
+    return cast(torch.nn.Module, torch.compile(model))
 
 
 def _refuse_batches_of_one(model: torch.nn.Module, batches: Batches) -> None:

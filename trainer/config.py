@@ -70,6 +70,10 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     device: str = "auto"
     """auto takes CUDA where there is one; else cpu, cuda, cuda:1."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    """Run the model through torch.compile."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them, where the model offers it."""
     deterministic: bool = True
     """Refuse the fast kernels of CUDA whose result differs from run to run; the CPU has none."""
     accept_new_data: bool = False

@@ -23,29 +23,31 @@ def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[No
     """What ends a training is in its log too, not only on a terminal that may be gone.
 
     Raises:
-        TrainingFailed: Memory ran out; it says what to lower, and with what a resumed run fitted before.
+        TrainingFailed: Memory ran out: it says what to lower, and with what a resumed run fitted before. Or
+            torch.compile could not compile.
     """
     try:
         yield
     except CkptopError as error:
         console.note(f"ckptop: {error}")
         raise
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        if _is_out_of_memory(error):
+            failed = TrainingFailed(f"out of memory: {first}; {_advice(run, config)}")
+        elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            failed = TrainingFailed(f"torch.compile failed: {first}; --set compile=false goes on without it")
+        else:
             console.note(traceback.format_exc())
             raise
-        first = str(error).partition("\n")[0]
-        failed = TrainingFailed(f"out of memory: {first}; {_advice(run, config)}")
         console.note(f"ckptop: {failed}")
         raise failed from error
-    except Exception:
-        console.note(traceback.format_exc())
-        raise
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    is_its_own_kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_its_own_kind or any(word in str(error) for word in _OUT_OF_MEMORY)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)
 
 
 def _advice(run: Run, config: TrainConfig[Any]) -> str:

@@ -86,7 +86,7 @@ def _test(
     task, step = parts.task, loop.progress.step
     confusion = confusion_metric(task)
     loader = evaluation_loader(data.test, parts.config, parts.device)
-    result = evaluate(task, parts.model, loader, parts.device, "test", run.touch, confusion) | dict(data.baselines)
+    result = evaluate(task, parts.network, loader, parts.device, "test", run.touch, confusion) | dict(data.baselines)
     loop.log(step, loop.progress.last_epoch, result)
     run.sync()
     if confusion is not None:

@@ -106,7 +106,7 @@ class Loop:
         progress, parts, config = self.progress, self._parts, self._config
         epoch, (name, mode) = progress.epoch, parts.metric
         self._read_values(leave=0)
-        results = evaluate(parts.task, parts.model, parts.validation, parts.device, "val", self._run.touch)
+        results = evaluate(parts.task, parts.network, parts.validation, parts.device, "val", self._run.touch)
         train_loss = progress.loss_sum / progress.sample_count
         metrics = {"train/loss_epoch": train_loss, **results}
         self.log(progress.step, epoch, {**metrics, "epoch_seconds": time.perf_counter() - self._epoch_began})

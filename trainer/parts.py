@@ -26,11 +26,18 @@ class Parts:
     device: Device
     model: torch.nn.Module
     """Its own names are what a checkpoint holds."""
+    compiled: torch.nn.Module | None = None
+    """The same model through `torch.compile`."""
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     scaler: torch.amp.GradScaler | None
     train: EpochLoader
     validation: EpochLoader
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What the batches go through."""
+        return self.model if self.compiled is None else self.compiled
 
     @cached_property
     def metric(self) -> tuple[str, Mode]:

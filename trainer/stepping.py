@@ -99,7 +99,7 @@ class Stepper:
         parts = self._parts
         inputs, targets = batch
         with parts.device.autocast():
-            loss = parts.task.loss(parts.model(inputs), targets)
+            loss = parts.task.loss(parts.network(inputs), targets)
         if len(targets) != samples:
             loss = loss * (len(targets) / samples)
         (loss if parts.scaler is None else parts.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]  # torch has no types here

@@ -50,7 +50,7 @@ class GpuUsage:
 
     figures: dict[str, Figure] = field(default_factory=dict)
     """By the name in system.jsonl: `gpu0/power_watts`."""
-    problem: str = NOT_USED
+    problem: str = "not sampled (system_interval_seconds is 0)"
     """Why there are no figures: `no NVIDIA GPU`."""
 
     def as_dict(self) -> dict[str, dict[str, float]]:
