@@ -40,9 +40,9 @@ _LOOK_SECONDS = 5.0
 Say = Callable[[str], None]
 
 
-def spill_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The spill directory of this machine, `$CKPTOP_SPILL`; None where there is none."""
-    text = environ.get(SPILL_VARIABLE)
+def spill_directory(said: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The spill directory that was said, else `$CKPTOP_SPILL`, else None."""
+    text = said or environ.get(SPILL_VARIABLE)
     return Path(text).expanduser() if text else None
 
 

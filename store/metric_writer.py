@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 import threading
 import time as clock
@@ -27,6 +28,8 @@ RESERVED_NAMES = frozenset({"step", "epoch", "time", "attempt", "from_step"})
 """Fields of the line itself."""
 
 MAX_NAME_LENGTH = 200
+
+_COPY_BYTES = 1 << 20
 
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -91,10 +94,15 @@ class MetricWriter:
     def sync(self) -> bool:
         """Wait until all lines are durable; False if the disk refused.
 
+        A file that somebody removed meanwhile is written anew, with all that was logged: we still hold it open.
+
         Raises:
             UsageError: The writer is closed.
         """
         try:
+            descriptor = self._open_descriptor()
+            if os.fstat(descriptor).st_nlink == 0:
+                self._write_anew()
             self._fs.fsync(self._open_descriptor())
         except OSError as error:
             self.problem = f"{self.path.name} cannot be made durable: {error.strerror}"
@@ -126,6 +134,18 @@ class MetricWriter:
             self._is_torn = False
             self.problem = None
         return True
+
+    def _write_anew(self) -> None:
+        with self._lock:
+            old, self._descriptor = self._descriptor, -1
+            self._fs.mkdir(self.path.parent)
+            new = open_lines(self.path)
+            offset = 0
+            while chunk := os.pread(old, _COPY_BYTES, offset):
+                self._fs.write_all(new, chunk)
+                offset += len(chunk)
+            self._descriptor = new
+            self._fs.close(old)
 
     def _open_descriptor(self) -> int:
         if self._descriptor < 0:

@@ -32,6 +32,7 @@ from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL
 from ckptop.store.going_back import discard_abandoned, write_record
 from ckptop.store.heartbeat import Heartbeat
+from ckptop.store.last_save import spill_directory
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease, slurm_of_environment
 from ckptop.store.log_digest import LogDigest
@@ -111,6 +112,7 @@ class Run:
         overrides: Mapping[str, Any] | None = None,
         command: Command | None = None,
         parent: Parent | None = None,
+        spill: Path | str | None = None,
         steal: bool = False,
         max_training_checkpoints: int = 3,
         max_milestones: int | None = None,
@@ -138,6 +140,7 @@ class Run:
             overrides: What this attempt changes of the configuration; recorded with it.
             command: How to start this again; this process's own command line by default.
             parent: Where a fork began.
+            spill: Where the last save of an earlier attempt may have gone; `$CKPTOP_SPILL` by default.
             steal: Take the lease of another host without watching its heartbeat.
             max_training_checkpoints: Newest training checkpoints kept, beside best and pinned; 0 keeps all.
             max_milestones: Best milestones kept; None keeps all.
@@ -169,7 +172,7 @@ class Run:
         try:
             require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
             new = _new_record(name, task, config, seed, metric, data, command, parent)
-            record, start = take_up(paths, new, resume, fork_of)
+            record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
             keep = _Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
             run = cls(paths, record, lease, start, keep)
         except BaseException as error:
@@ -433,6 +436,9 @@ class Run:
         from ckptop.store.saving import SavePoint
 
         self.begin()
+        if not self.paths.record.exists():
+            write_record(self.paths, self.record)
+            self.event("alert", message=f"{self.root} was removed while it was trained; it was made again")
         logs = {}
         if self.sync() and self._system.sync():
             marks = {name: digest.mark() for name, digest in self._digests.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
@@ -18,7 +19,7 @@ from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.events import append_event
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
-from ckptop.store.last_save import bring_home, spill_directory
+from ckptop.store.last_save import bring_home
 from ckptop.store.layout import RunPaths
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
@@ -47,7 +48,12 @@ def require_new_or_resumed(paths: RunPaths, resume: str | None) -> None:
 
 
 def take_up(
-    paths: RunPaths, new: RunRecord, resume: str | None, fork_of: str | None, fs: FileSystem = LOCAL
+    paths: RunPaths,
+    new: RunRecord,
+    resume: str | None = None,
+    fork_of: str | None = None,
+    spill: Path | None = None,
+    fs: FileSystem = LOCAL,
 ) -> tuple[RunRecord, Start]:
     """The record and the start of an attempt; the caller holds the lease.
 
@@ -56,6 +62,7 @@ def take_up(
         new: Its record where it is new.
         resume: `auto`, `latest`, `best`, `epoch=N`, `step=N` or a file name.
         fork_of: `RUN` or `RUN:CHECKPOINT` that a new run begins from.
+        spill: Where the last save of an earlier attempt may have gone.
         fs: The seam.
 
     Raises:
@@ -66,14 +73,14 @@ def take_up(
     for directory in (paths.root, paths.control, paths.checkpoints.staging):
         remove_stale(directory, fs)
     if paths.record.exists():
-        return _go_on(paths, resume or "auto", fs)
+        return _go_on(paths, resume or "auto", spill, fs)
     if fork_of is not None:
         return begin_fork(paths, new, fork_of, fs)
     write_record(paths, new, fs)
     return new, Start()
 
 
-def _go_on(paths: RunPaths, resume: str, fs: FileSystem) -> tuple[RunRecord, Start]:
+def _go_on(paths: RunPaths, resume: str, spill: Path | None, fs: FileSystem) -> tuple[RunRecord, Start]:
     view = read_run(paths.root)
     if view.record is None:
         raise Damaged(f"{paths.root.name}: {view.problem}; restore it from a backup to resume")
@@ -82,7 +89,6 @@ def _go_on(paths: RunPaths, resume: str, fs: FileSystem) -> tuple[RunRecord, Sta
         write_record(paths, record, fs)
     discard_abandoned(paths, record, fs)
     notes: list[str] = []
-    spill = spill_directory()
     if spill is not None:
         notes += [f"{name} was brought home from {spill}" for name in bring_home(paths, record, spill, fs)]
     start = choose_start(read_run(paths.root), resume)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from power_cut import SmallDisk
+from small_disk import ONE, SmallDisk, model
 from tiny_model import METRIC
 
 from ckptop.store.actions import delete_checkpoints
@@ -25,13 +24,6 @@ from ckptop.store.trash import list_trash
 from ckptop.store.verify import verify_run
 from ckptop.store.views import RunView, read_run
 
-ONE = 103_000
-"""A little more than the bytes of one checkpoint of `model`."""
-
-
-def model() -> torch.nn.Module:
-    return torch.nn.Linear(100, 250)
-
 
 def make_run(store: Path, name: str = "mine") -> Path:
     root = store / name
@@ -46,7 +38,8 @@ class Set:
     def __init__(self, root: Path, disk: SmallDisk, keep: int = 0, **more: Any) -> None:
         self.root, self.told = root, list[tuple[str, dict[str, Any]]]()
         self.manager = CheckpointManager(
-            root / "checkpoints", keep, store_root=root.parent, fs=disk, run=RunLink(name=root.name, attempt=1, metric=METRIC),
+            root / "checkpoints", keep, store_root=root.parent, fs=disk,
+            run=RunLink(name=root.name, attempt=1, metric=METRIC),
             on_event=lambda event, _step, details: self.told.append((event, details)), **more,
         )  # fmt: skip
 
@@ -119,7 +112,7 @@ def test_a_disk_that_could_never_hold_it_says_so(tmp_path: Path) -> None:
 
     descriptor = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
     try:
-        with pytest.raises(OSError, match="cannot hold|too large") as caught:
+        with pytest.raises(OSError, match=r"cannot hold|too large") as caught:
             require_room(LOCAL, descriptor, tmp_path / "file", 1 << 50)
     finally:
         os.close(descriptor)

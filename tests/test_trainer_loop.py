@@ -14,6 +14,7 @@ import torch
 from trainer_runs import assert_same_training, at_step, newest_state, run_training
 
 from ckptop.store import saving
+from ckptop.store.commit import commit as commit_checkpoint
 from ckptop.store.control import send_request
 from ckptop.store.errors import TrainingFailed, UsageError
 from ckptop.store.events import read_events
@@ -81,7 +82,7 @@ def test_everything_of_a_step_is_durable_before_its_checkpoint_commits(
 ) -> None:
     """The file's lines up to the last fsync hold the evaluation of every step that was saved."""
     synced: list[int] = []
-    original_sync, original_commit = Run.sync, saving.commit
+    original_sync, original_commit = Run.sync, commit_checkpoint
     saved: list[int] = []
 
     def sync(run: Run) -> bool:

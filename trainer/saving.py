@@ -88,9 +88,12 @@ class Saving:
 
     def _at_last(self, save: Callable[[CheckpointManager], str]) -> str:
         config = self._parts.config
-        spill = Path(config.spill_dir).expanduser() if config.spill_dir is not None else spill_directory()
         return save_at_last(
-            self._run.checkpoints, save, spill=spill, patience_seconds=config.full_disk_patience_seconds, say=self._warn
+            self._run.checkpoints,
+            save,
+            spill=spill_directory(config.spill_dir),
+            patience_seconds=config.full_disk_patience_seconds,
+            say=self._warn,
         )
 
     def _skip(self, what: str, progress: Progress, error: OSError) -> None:

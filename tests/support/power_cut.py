@@ -184,37 +184,3 @@ def die_before_reopening(monkeypatch: pytest.MonkeyPatch) -> None:
     me = current_process()
     dead = ProcessIdentity(LARGEST_PID, 1, me.boot_id, me.host, me.user)
     monkeypatch.setattr(staging, "current_process", lambda: dead)
-
-
-class SmallDisk(HastyFileSystem):
-    """A disk, or with EDQUOT a quota, of `capacity_bytes` under `root`; what is small beside checkpoints always fits."""
-
-    def __init__(
-        self, root: Path, capacity_bytes: int, number: int = errno.ENOSPC, *, can_reserve: bool = True
-    ) -> None:
-        self._root, self.capacity_bytes, self._errno, self._can_reserve = root, capacity_bytes, number, can_reserve
-        self.large_writes = 0
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of all inodes of checkpoints under `root`."""
-        facts = {path.lstat().st_ino: path.lstat().st_size for path in self._root.rglob("*.pt*") if path.is_file()}
-        return sum(facts.values())
-
-    def free_bytes(self, path: Path) -> int | None:
-        return None if self._errno == errno.EDQUOT else max(0, self.capacity_bytes - self.used_bytes)
-
-    def reserve(self, fd: int, size_bytes: int) -> bool:
-        if self._can_reserve:
-            self._require(size_bytes)
-        return self._can_reserve
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        if len(data) > 4096:
-            self._require(len(data))
-            self.large_writes += 1
-        return super().write(fd, data)
-
-    def _require(self, size_bytes: int) -> None:
-        if self.used_bytes + size_bytes > self.capacity_bytes:
-            raise OSError(self._errno, os.strerror(self._errno))

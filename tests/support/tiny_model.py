@@ -2,8 +2,8 @@
 
 The run `mine` ranks by val/accuracy and holds five training checkpoints, epochs 1 to 5 at steps 100 to 500: the
 first is pinned, the third the best, the fifth the newest, so that a policy may delete the second and the fourth. Two
-milestones: epoch 2, linked, and epoch 3 by val/loss, with bytes of its own and no step. In the trash: training epoch 6 and a
-milestone of epoch 1.
+milestones: epoch 2, linked, and epoch 3 by val/loss, with bytes of its own and no step. In the trash: training epoch
+6 and a milestone of epoch 1.
 """
 
 from __future__ import annotations
