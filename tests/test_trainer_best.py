@@ -120,6 +120,8 @@ def test_the_plateau_schedule_is_seen_in_the_rate_of_the_next_epoch(tmp_path: Pa
 
     values = logged(tmp_path / "run")
     assert [values[step, "lr"] for step in (1, 17, 18, 34, 35)] == ["0.5", "0.5", "0.5", "0.5", "0.25"]
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.count("val/smape is on a plateau: lr times 0.5 from the next epoch on") == 2
 
 
 def test_a_metric_far_behind_the_best_raises_one_alert_that_names_the_way_back(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from ckptop.store.events import read_events
 from ckptop.store.records import Attempt
 from ckptop.store.run import Run
 from ckptop.store.store import Store
+from ckptop.trainer import rollback
+from ckptop.trainer.device import Device
 from ckptop.trainer.tasks.diabetes import Diabetes
 
 
@@ -69,6 +73,41 @@ def test_a_rollback_is_bit_for_bit_the_resume_with_a_lower_rate(tmp_path: Path, 
     assert [event.event for event in events if event.event in ("started", "stopped", "failed", "finished")] == [
         "started", "stopped", "started", "finished",
     ]  # fmt: skip
+
+
+def test_values_read_a_step_late_go_back_to_the_same_bits(
+    tmp_path: Path, spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: there the optimizer has moved by then, and nothing of that may stay."""
+    spoil(24)
+    run_training(tmp_path, name="at-once", save_every_steps="4", on_nan="rollback")
+    monkeypatch.setattr(Device, "is_cuda", property(lambda _: True))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+
+    spoil(24)
+    run_training(tmp_path, name="late", save_every_steps="4", on_nan="rollback")
+
+    assert_same_training(tmp_path / "at-once", tmp_path / "late")
+
+
+def test_a_signal_between_two_attempts_stops_the_second(
+    tmp_path: Path, spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = rollback.free_memory
+
+    def terminated() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        free()
+
+    monkeypatch.setattr("ckptop.trainer.train.free_memory", terminated)
+    spoil(20)
+
+    assert run_training(tmp_path, name="run", on_nan="rollback") == 3
+
+    view = Store.open(tmp_path).run("run")
+    assert (view.state, len(attempts_of(view.root))) == ("stopped", 2)
+    assert view.latest is not None
+    assert view.latest.step == 17
 
 
 def test_each_rollback_lowers_the_rate_again_until_there_were_enough(

@@ -17,7 +17,7 @@ from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.options import TrainOptions
 from ckptop.trainer.task import TaskData
-from ckptop.trainer.tasks.diabetes import Diabetes
+from ckptop.trainer.tasks.diabetes import Diabetes, DiabetesOptions
 from ckptop.trainer.tasks.tables import subset
 from ckptop.trainer.train import train
 
@@ -316,11 +316,33 @@ def test_a_metric_that_does_not_exist_is_refused_before_a_run_is_made(tmp_path: 
     assert not (tmp_path / "mine").exists()
 
 
+def test_a_checkpoint_of_another_shape_is_refused_with_the_first_names_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's code changed; its options did not."""
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+    before = (tmp_path / "mine" / "run.json").read_bytes()
+    original = Diabetes.build_model
+    monkeypatch.setattr(
+        Diabetes, "build_model", lambda task, options: original(task, DiabetesOptions(hidden=(8, 4), dropout=0.2))
+    )
+
+    with pytest.raises(UsageError) as caught:
+        run_training(tmp_path, name="mine", resume="auto")
+
+    assert str(caught.value) == (
+        "checkpoint_epoch_0002_step_00000020.pt is of another model: layers.6.weight is missing in the checkpoint; "
+        "layers.6.bias is missing in the checkpoint; layers.3.weight is (1, 8) in the checkpoint, (4, 8) in the model "
+        "and 1 more; resume with the model it was trained with"
+    )
+    assert (tmp_path / "mine" / "run.json").read_bytes() == before
+
+
 def test_a_checkpoint_of_another_script_is_not_gone_on_from(tmp_path: Path) -> None:
     import torch
 
     from ckptop.store.errors import Damaged
-    from ckptop.trainer.tasks.diabetes import DiabetesOptions
 
     model = Diabetes().build_model(DiabetesOptions(hidden=(8,)))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)

@@ -48,7 +48,8 @@ def worst_confusion(counts: Counts, names: Sequence[str]) -> str:
     number, true, taken = max(
         (counts[true][taken], true, taken) for true in range(len(names)) for taken in range(len(names)) if true != taken
     )
-    return f"{names[true]} was taken for {names[taken]} {number} times" if number else "no mistake at all"
+    times = f"{number} time{'s' * (number != 1)}"
+    return f"{names[true]} was taken for {names[taken]} {times}" if number else "no mistake at all"
 
 
 def draw_confusion(counts: Counts, names: Sequence[str]) -> bytes:

@@ -115,12 +115,8 @@ class Loop:
             f"Epoch {epoch}/{config.epochs} - Train Loss: {train_loss:.4f} - Val {parts.format_metric(value)}"
         )
         self._warn_if_degraded(value)
-        reductions = progress.trend.reductions
-        note_epoch(progress, value, mode, config)
-        if progress.trend.reductions > reductions:
-            self._console.say(
-                f"{name} has not improved for {config.plateau_epochs} epochs: lr times {config.decay_factor:g}"
-            )
+        if note_epoch(progress, value, mode, config):
+            self._console.say(f"{name} is on a plateau: lr times {config.decay_factor:g} from the next epoch on")
         progress.begin_next_epoch()
         is_last = epoch == config.epochs or self.is_out_of_patience
         due = epoch % config.save_every_epochs == 0 or is_last

@@ -18,23 +18,32 @@ _EXIT_ON_SECOND = 128 + signal.SIGINT
 
 
 class StopSignals:
-    """While it is entered, SIGINT and SIGTERM ask for a stop; afterwards they mean what they did before.
+    """From the first attempt on SIGINT and SIGTERM ask for a stop; after the block they mean what they did before.
 
     Python allows handlers in the main thread only: anywhere else this does nothing.
     """
 
-    def __init__(self, request_stop: Callable[[str], None]) -> None:
-        """`request_stop` gets the signal's name, within a signal handler."""
-        self._request_stop = request_stop
+    def __init__(self) -> None:
+        self._request_stop: Callable[[str], None] | None = None
+        self._asked: str | None = None
         self._interrupts = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        return self
+
+    def ask(self, request_stop: Callable[[str], None]) -> None:
+        """Ask this attempt to stop from now on; a signal that came between two attempts is passed on to it.
+
+        `request_stop` gets the signal's name, within a signal handler.
+        """
+        self._request_stop = request_stop
+        if self._asked is not None:
+            request_stop(self._asked)
+        if not self._before and threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._before[signum] = signal.signal(signum, self._handle)
             self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,7 +56,9 @@ class StopSignals:
             self._interrupts += 1
             if self._interrupts > 1:
                 os._exit(_EXIT_ON_SECOND)
-        self._request_stop(signal.Signals(signum).name)
+        self._asked = signal.Signals(signum).name
+        if self._request_stop is not None:
+            self._request_stop(self._asked)
         # Not through sys.stderr, whose buffer may be in use by the very code this interrupts.
         with contextlib.suppress(OSError):
             os.write(2, b"\nStopping after this step; Ctrl-C again ends at once, without saving.\n")

@@ -71,13 +71,14 @@ def train(options: TrainOptions) -> int:
     task = load_task(options.task)
     settled = settle(options, task)
     stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
-    outcome = _done_already(settled, stream) or _train(options, task, settled, stream, 0)
-    rollbacks = 0
-    while isinstance(outcome, Rollback):
-        rollbacks += 1
-        free_memory()
-        options = outcome.options(options)
-        outcome = _train(options, task, settle(options, task), stream, rollbacks)
+    with StopSignals() as signals:
+        outcome = _done_already(settled, stream) or _train(options, task, settled, stream, signals, 0)
+        rollbacks = 0
+        while isinstance(outcome, Rollback):
+            rollbacks += 1
+            free_memory()
+            options = outcome.options(options)
+            outcome = _train(options, task, settle(options, task), stream, signals, rollbacks)
     if options.as_json:
         fields = {**vars(outcome), "root": str(outcome.root), "exit_code": outcome.exit_code}
         print(msgspec.json.encode(to_json(fields)).decode(), flush=True)
@@ -108,14 +109,20 @@ def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
 
 
 def _train(
-    options: TrainOptions, task: Task[Any], settled: Settled, stream: TextIO | None, rollbacks: int
-) -> Outcome | Rollback:
+    options: TrainOptions,
+    task: Task[Any],
+    settled: Settled,
+    stream: TextIO | None,
+    signals: StopSignals,
+    rollbacks: int,
+) -> Outcome | Rollback:  # fmt: skip
     """One attempt; `rollbacks` came before it in this process."""
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
     data = task.load(options.data, config.seed)
     require_samples(data)
-    with _create(options, task, settled, data) as run, StopSignals(run.request_stop):
+    with _create(options, task, settled, data) as run:
+        signals.ask(run.request_stop)
         with contextlib.closing(Console(run.paths.log, stream)) as console, told_to(console, run, config):
             try:
                 outcome = _attempt(run, task, settled, device, data, console)
@@ -184,6 +191,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 command=capture_command(list(options.argv)), steal=options.steal,
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
                 policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
+                spill=config.spill_dir,
                 say=lambda line: print(clean(line), file=sys.stderr),
             )  # fmt: skip
         except (UsageError, Held):
