@@ -130,6 +130,9 @@ def purge_run(store: StorePaths, run: DeletedRun, fs: FileSystem = LOCAL) -> int
 
 
 def _directories_in(directory: Path) -> list[Path]:
+    """Real directories in a real one: a link may lead out of the store."""
+    if directory.is_symlink():
+        return []
     try:
         entries = list(os.scandir(directory))
     except (FileNotFoundError, NotADirectoryError):

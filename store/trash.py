@@ -151,6 +151,9 @@ def _entry_directories(where: Path) -> list[Path]:
 
 
 def _subdirectories(where: Path) -> list[Path]:
+    """Real directories in a real one of a real set: a link may lead out of the store."""
+    if where.is_symlink() or where.parent.is_symlink():
+        return []
     try:
         return [path for path in where.iterdir() if path.is_dir() and not path.is_symlink()]
     except (FileNotFoundError, NotADirectoryError):

@@ -19,6 +19,7 @@ from ckptop.store.events import EventLog
 from ckptop.store.files import open_to_read, read_json
 from ckptop.store.hashing import xxh3_128_of
 from ckptop.store.layout import tensors_path
+from ckptop.store.lines import is_torn
 from ckptop.store.log_digest import begins_as
 from ckptop.store.manifest import LogMark, TensorIndex
 from ckptop.store.names import is_link_name
@@ -159,13 +160,14 @@ def _logs(view: RunView) -> Iterator[Finding]:
             yield Finding(path.name, f"{view.name}: {path.name}: {_short(error, path)}", "check the disk")
     events = EventLog(view.paths.events)
     events.poll()
-    if events.bad_lines:
-        what = f"{view.name}: events.jsonl holds {events.bad_lines} lines that are torn or were changed"
+    bad = events.bad_lines + _ends_torn(view.paths.events)
+    if bad:
+        what = f"{view.name}: events.jsonl holds {bad} lines that are torn or were changed"
         yield Finding("events.jsonl", what, "nothing depends on them", severe=False)
 
 
 def _bad_lines(run: str, path: Path) -> Iterator[Finding]:
-    tail, bad = LineTail(path), 0
+    tail, bad = LineTail(path), int(_ends_torn(path))
     for lines in iter(tail.poll, b""):
         try:
             msgspec.json.decode(b"[" + b",".join(line for line in lines.split(b"\n") if line) + b"]")
@@ -174,6 +176,14 @@ def _bad_lines(run: str, path: Path) -> Iterator[Finding]:
     if bad:
         what = f"{run}: {path.name} holds {bad} torn lines"
         yield Finding(path.name, what, "readers skip them; a kill leaves one", severe=False)
+
+
+def _ends_torn(path: Path) -> bool:
+    try:
+        with open_to_read(path) as file:
+            return is_torn(file.fileno())
+    except FileNotFoundError:
+        return False
 
 
 def _is_json(line: bytes) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -271,3 +273,94 @@ def test_a_second_look_deletes_nothing_more(data: st.DataObject) -> None:
     second = plan([item.info for item in first.kept], policies, protection)
 
     assert second.deleted == ()
+
+
+# Spacing
+
+
+def saved_at(*times: float) -> list[CheckpointInfo]:
+    """Epochs 1, 2, … saved at these seconds."""
+    found = []
+    for epoch, when in enumerate(times, start=1):
+        info = checkpoint(epoch)
+        assert info.manifest is not None
+        found.append(replace(info, manifest=msgspec.structs.replace(info.manifest, time=when)))
+    return found
+
+
+def test_one_is_kept_every_so_often_counted_from_the_oldest() -> None:
+    decided = plan(saved_at(0, 50, 100, 130, 199, 200, 310), [Policy(keep_spacing_seconds=100)], Protection())
+
+    assert kept(decided) == [1, 3, 6, 7]
+    assert reason_of(decided, 3) == ("one every 2 min",)
+    assert reason_of(decided, 2) == "no rule keeps it"
+
+
+def test_what_was_thinned_out_stays_as_it_is() -> None:
+    """Applied after every save, the rule comes to the same as applied once."""
+    left: list[CheckpointInfo] = []
+    times = [17.0 * n for n in range(60)]
+    for info in saved_at(*times):
+        left = [item.info for item in plan([*left, info], [Policy(keep_spacing_seconds=100)], Protection()).kept]
+
+    once = plan(saved_at(*times), [Policy(keep_spacing_seconds=100)], Protection())
+    assert sorted(info.epoch for info in left) == kept(once)
+    assert len(left) == 11
+
+
+def test_a_clock_that_went_backwards_costs_no_checkpoint() -> None:
+    decided = plan(saved_at(1000, 1100, 200, 250, 300, 1050), [Policy(keep_spacing_seconds=100)], Protection())
+
+    assert kept(decided) == [1, 2, 3, 5, 6]
+
+
+@pytest.mark.parametrize("spacing", [0, -1.0, math.inf, math.nan])
+def test_a_spacing_without_meaning_is_refused(spacing: float) -> None:
+    with pytest.raises(UsageError):
+        Policy(keep_spacing_seconds=spacing)
+
+
+# What is freed
+
+
+def test_bytes_that_something_else_holds_are_freed_later_or_never() -> None:
+    """A name in the trash holds them until it is purged, a live milestone for good."""
+    alone, linked, shared = checkpoint(1), checkpoint(2), checkpoint(3, inode=33)
+    milestone = checkpoint(3, 0.5, tier="milestone", inode=33)
+    in_trash_too = [alone, replace(linked, link_count=2), replace(shared, link_count=2), milestone, checkpoint(4)]
+
+    decided = plan(in_trash_too, [Policy(keep_last=1)], Protection())
+
+    assert kept(decided) == [3, 4]
+    assert (decided.deleted_bytes, decided.unshared_bytes) == (200, 100)
+
+
+def test_two_names_that_both_go_are_freed_once_and_at_once() -> None:
+    training = replace(checkpoint(1, inode=7), link_count=2)
+    milestone = replace(checkpoint(1, 0.1, tier="milestone", inode=7), link_count=2)
+    rules = [Policy(keep_last=1, tiers=("training", "milestone"))]
+
+    decided = plan(
+        [training, milestone, checkpoint(2), checkpoint(2, 0.2, tier="milestone", inode=8)], rules, Protection()
+    )
+
+    assert len(decided.deleted) == 2
+    assert (decided.deleted_bytes, decided.unshared_bytes) == (100, 100)
+
+
+def test_only_forks_that_exist_protect() -> None:
+    marked = [checkpoint(1, forks=("gone", "there")), checkpoint(2, forks=("gone",)), checkpoint(3)]
+
+    decided = plan(marked, [Policy(keep_last=1)], Protection(forks=frozenset({"there"})))
+
+    assert kept(decided) == [1, 3]
+    assert reason_of(decided, 1) == ("there began here",)
+
+
+def test_a_limit_of_one_keeps_the_newest_and_the_best() -> None:
+    decided = plan(
+        [checkpoint(1, 0.5), checkpoint(2, 0.9), checkpoint(3, 0.7), checkpoint(4, 0.6)],
+        [Policy(keep_last=1)], Protection(metric=ACCURACY),
+    )  # fmt: skip
+
+    assert kept(decided) == [2, 4]
