@@ -185,7 +185,15 @@ def test_a_trash_that_is_a_link_is_not_followed(store: Path, tmp_path: Path) -> 
     inside.mkdir(parents=True)
     (inside / "checkpoint_epoch_0001_step_00000001.pt").write_bytes(b"precious")
     (store / ".trash").symlink_to(outside)
+    for name in (".trash", ".discarded", ".quarantine"):
+        (store / "cnn" / "checkpoints" / name).symlink_to(outside)
+    (store / "dead" / "checkpoints").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / ".trash").mkdir()
+    inside_too = tmp_path / "elsewhere" / ".trash" / f"{10**18}-training-x"
+    inside_too.mkdir()
+    (inside_too / "checkpoint_epoch_0001_step_00000001.pt").write_bytes(b"precious")
+    (store / "dead" / "checkpoints").symlink_to(tmp_path / "elsewhere")
 
     run(["trash", "--empty", "--all"])
 
-    assert os.listdir(inside) == ["checkpoint_epoch_0001_step_00000001.pt"]
+    assert os.listdir(inside) == os.listdir(inside_too) == ["checkpoint_epoch_0001_step_00000001.pt"]
