@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
-from ckptop.store.files import write_durably
+from ckptop.store.errors import StoreError
+from ckptop.store.files import open_to_read, write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths
 from ckptop.store.names import file_safe_metric, is_link_name
@@ -41,8 +42,7 @@ def point(fs: FileSystem, staging: Path, link: Path, target_name: str) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        stand_in = link.with_name(link.name.removesuffix(".pt") + ".json")
-        write_durably(stand_in, msgspec.json.encode({"file": target_name}) + b"\n", fs, staging=staging)
+        write_durably(_stand_in_of(link), msgspec.json.encode({"file": target_name}) + b"\n", fs, staging=staging)
         return
     with removed_on_error(staged, fs):
         fs.rename(staged, link)
@@ -58,11 +58,40 @@ def refresh_links(fs: FileSystem, paths: CheckpointPaths, checkpoints: Iterable[
     for directory in (paths.training, paths.milestone):
         with suppress(FileNotFoundError):
             for path in list(directory.iterdir()):
-                if path.is_symlink() and path not in wanted and is_link_name(path.name):
+                if _link_said_by(path) not in wanted and _is_ours(path):
                     fs.unlink(path)
     for link, target_name in wanted.items():
-        if not link.is_symlink() or str(link.readlink()) != target_name:
+        if _target_of(link) != target_name:
             point(fs, paths.staging, link, target_name)
+
+
+def _link_said_by(path: Path) -> Path:
+    """The link that `path` is, or stands in for."""
+    return path.with_name(path.name.removesuffix(".json") + ".pt") if path.suffix == ".json" else path
+
+
+def _stand_in_of(link: Path) -> Path:
+    return link.with_name(link.name.removesuffix(".pt") + ".json")
+
+
+def _is_ours(path: Path) -> bool:
+    if not is_link_name(_link_said_by(path).name):
+        return False
+    return path.is_symlink() if path.suffix != ".json" else _read_stand_in(path) is not None
+
+
+def _target_of(link: Path) -> str | None:
+    return str(link.readlink()) if link.is_symlink() else _read_stand_in(_stand_in_of(link))
+
+
+def _read_stand_in(path: Path) -> str | None:
+    """The name a stand-in holds; None for any other file, such as a manifest."""
+    try:
+        with open_to_read(path) as file:
+            fields = msgspec.json.decode(file.read(4096))
+    except (StoreError, OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return fields["file"] if isinstance(fields, dict) and fields.keys() == {"file"} else None
 
 
 def _wanted_links(paths: CheckpointPaths, checkpoints: list[CheckpointInfo]) -> dict[Path, str]:

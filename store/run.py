@@ -437,6 +437,7 @@ class Run:
 
         self.begin()
         if not self.paths.record.exists():
+            LOCAL.mkdir(self.paths.control)
             write_record(self.paths, self.record)
             self.event("alert", message=f"{self.root} was removed while it was trained; it was made again")
         logs = {}

@@ -133,11 +133,14 @@ def _records(view: RunView) -> Iterator[Finding]:
     for path in (view.paths.record, view.paths.status):
         try:
             with open_to_read(path) as file:
-                whole = check_seal(file.read()) == "whole"
+                seal = check_seal(file.read())
         except (StoreError, OSError):
             continue  # said in the view's problem, where it matters
-        if not whole:
+        if seal == "broken":
             yield Finding(path.name, f"{view.name}: {path.name} was changed since it was written", "look at it")
+        elif seal == "missing":
+            what = f"{view.name}: {path.name} has no checksum, so nobody can tell whether it is as it was written"
+            yield Finding(path.name, what, "the next attempt writes it anew", severe=False)
 
 
 def _logs(view: RunView) -> Iterator[Finding]:

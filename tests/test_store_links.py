@@ -15,6 +15,8 @@ from ckptop.store.checkpoint_info import read_checkpoints
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import point, refresh_links
+from ckptop.store.manifest import encode
+from ckptop.store.records import RunRecord
 from ckptop.store.verify import verify_run
 from ckptop.store.views import read_run
 
@@ -86,7 +88,8 @@ def test_a_right_link_is_not_touched(paths: CheckpointPaths) -> None:
 
 def test_a_small_file_stands_in_where_links_are_refused(tmp_path: Path) -> None:
     manager = manager_of(tmp_path / "mine", NoLinks())
-    (tmp_path / "mine" / "run.json").write_text('{"id":"1","name":"mine","task":"t","created":1}')
+    record = RunRecord(id="1", name="mine", task="t", created=1.0)
+    (tmp_path / "mine" / "run.json").write_bytes(encode(record))
 
     saved = save(manager, 1, 0.5)
     made = manager.save_milestone_checkpoint(tiny_model(), 0.5, "accuracy", 1, step=100)
