@@ -12,7 +12,7 @@ from click.termui import progressbar
 
 from ckptop.cli.common import default_store, json_option, print_json, print_table, store_option
 from ckptop.host.terminal import clean
-from ckptop.host.units import format_age, format_bytes, format_cell
+from ckptop.host.units import MISSING, format_age, format_bytes, format_cell
 from ckptop.store.errors import UsageError
 from ckptop.store.manifest import to_number
 from ckptop.store.names import Version
@@ -100,8 +100,8 @@ def _print_model(store: Store, registry: Registry, model: str) -> None:
 
 
 def origin(release: ReleaseLine) -> str:
-    """`digits epoch 12`: the run a release was made from, and how far it had come."""
-    return f"{release.run} epoch {release.epoch}" if release.epoch else release.run
+    """`digits epoch 12`: the run a release was made from, and how far it had come, as far as either is known."""
+    return " ".join([release.run] * bool(release.run) + [f"epoch {release.epoch}"] * bool(release.epoch)) or MISSING
 
 
 @click.command()
