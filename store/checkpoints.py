@@ -22,7 +22,7 @@ from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.keeping import Keeper, OnEvent
 from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.loading import load_checkpoint, resume_latest, resume_training
-from ckptop.store.manifest import Manifest, Ranking, Tier, stored_metrics
+from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
 from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.promote import release_state
 from ckptop.store.records import Metric, Mode
@@ -262,7 +262,7 @@ class CheckpointManager:
         """
         at = self._before_save()
         ranking = Ranking(name=metric_name, mode=mode or metric_mode(metric_name))
-        value = float(metric_value)
+        value = as_float(metric_value)
         if not self._improves(ranking, value):
             return None
         every_metric = {**(metrics or {}), metric_name: value}

@@ -124,7 +124,17 @@ def to_stored(value: float) -> float | str:
 
 def stored_metrics(metrics: dict[str, Any] | None) -> dict[str, float | str]:
     """Metrics of any number type (tensors and NumPy scalars too) as JSON can hold them."""
-    return {name: to_stored(float(value)) for name, value in (metrics or {}).items()}
+    return {name: to_stored(as_float(value)) for name, value in (metrics or {}).items()}
+
+
+def as_float(value: Any) -> float:
+    """Any number as a float, 0-d tensors included, also those that still know how they were computed.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: It is not one number.
+    """
+    detach = getattr(value, "detach", None)  # torch warns of the float() of a tensor that requires a gradient
+    return float(detach() if callable(detach) else value)
 
 
 def encode(record: msgspec.Struct) -> bytes:

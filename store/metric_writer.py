@@ -22,7 +22,7 @@ import msgspec
 from ckptop.store.errors import DiskError, UsageError
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.lines import is_torn, open_lines
-from ckptop.store.manifest import to_stored
+from ckptop.store.manifest import as_float, to_stored
 
 RESERVED_NAMES = frozenset({"step", "epoch", "time", "attempt", "from_step"})
 """Fields of the line itself."""
@@ -173,7 +173,7 @@ def _number(name: str, value: object) -> float | str:
     if type(value) is int and -(2**53) <= value <= 2**53:
         return value
     try:
-        number = float(value)  # type: ignore[arg-type]  # the same
+        number = as_float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch raises RuntimeError
         raise UsageError(f"metric {name!r} is not one number: {error}") from None
     return to_stored(number) if not math.isfinite(number) else number

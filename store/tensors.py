@@ -25,6 +25,7 @@ import xxhash
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.manifest import as_float
 from ckptop.store.room import require_room
 from ckptop.store.staging import removed_on_error
 
@@ -195,7 +196,7 @@ def build_state(
         "model_state_dict": unwrap(model).state_dict(),
         "epoch": epoch,
         "global_step": global_step,
-        "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+        "metrics": {name: as_float(value) for name, value in (metrics or {}).items()},
         "config": plain(config or {}),
         "metadata": environment(model) | plain(metadata or {}),
     }
