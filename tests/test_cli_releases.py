@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,28 @@ def test_a_release_is_no_checkpoint_for_commands_that_change_one(
     assert code == 2
     assert "digits@1.0.0 is a release; name a checkpoint of a run" in error
     assert error.count("\n") == 1
+
+
+def test_the_commands_on_the_page_answer_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sizes and ages aside, each line that the page prints is printed, and only the last command fails."""
+    page = Path(__file__).parent.parent / "docs" / "releases.md"
+    block = page.read_text().partition("```console\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+
+    codes = []
+    for part in block.split("$ ckptop ")[1:]:
+        command, *wanted = part.splitlines()
+        capsys.readouterr()
+        codes.append(run(shlex.split(command)))
+        told = capsys.readouterr()
+        shown = {plain(line) for line in (told.out + told.err).splitlines()}
+        assert {plain(line) for line in wanted} <= shown, command
+
+    assert codes == [0] * 7 + [10]
+
+
+def plain(line: str) -> str:
+    """A printed line without what differs from one machine and moment to the next."""
+    return re.sub(r"\s+", " ", re.sub(r"\d+ (KiB|s)|0\.9\d+|root|\w+(?= digits epoch)", "-", line)).strip()
