@@ -89,8 +89,9 @@ class FileSystem:
         import ctypes  # 5 ms that no reader needs
 
         libc = ctypes.CDLL(None, use_errno=True)
+        fallocate = getattr(libc, "fallocate64", None) or libc.fallocate  # musl has the one name only
         length = ctypes.c_longlong(size_bytes)
-        if size_bytes == 0 or libc.fallocate64(fd, _FALLOC_FL_KEEP_SIZE, ctypes.c_longlong(0), length) == 0:
+        if size_bytes == 0 or fallocate(fd, _FALLOC_FL_KEEP_SIZE, ctypes.c_longlong(0), length) == 0:
             return True
         number = ctypes.get_errno()
         if number in _NO_RESERVING:
