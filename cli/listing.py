@@ -86,6 +86,7 @@ def describe_checkpoint(
         "epoch": info.epoch,
         "step": info.step,
         "metrics": dict(info.manifest.metrics) if info.manifest else {},
+        "evaluations": dict(info.manifest.evaluations) if info.manifest else {},
         "size_bytes": info.size_bytes,
         "time": info.time,
         "attempt": info.attempt,
@@ -123,14 +124,24 @@ def _print_checkpoints(view: RunView) -> None:
         return
     metric, now = view.metric, time.time()
     best, latest = view.best, view.latest
+    evaluated = _evaluation_columns(view)
     rows = []
     for info in reversed(view.checkpoints):
         words = ["latest"] * (info is latest) + ["best"] * (info is best) + ["pin"] * info.pinned
         value = info.metric(metric.name) if metric else None
         rows.append([
             info.tier, " ".join(words) if info.problem is None else "! bad", format_count(info.epoch),
-            format_count(info.step), format_cell(value), format_bytes(info.size_bytes),
-            format_age(now - info.time), info.problem or info.name,
+            format_count(info.step), format_cell(value), *(format_cell(info.metric(name)) for name in evaluated),
+            format_bytes(info.size_bytes), format_age(now - info.time), info.problem or info.name,
         ])  # fmt: skip
-    head = ["tier", "mark", "epoch", "step", metric.name if metric else "metric", "size", "age", "file"]
-    print_table(head, rows, right=frozenset({2, 3, 4, 5, 6}))
+    head = ["tier", "mark", "epoch", "step", metric.name if metric else "metric", *evaluated, "size", "age", "file"]
+    print_table(head, rows, right=frozenset(range(2, len(head) - 1)))
+
+
+def _evaluation_columns(view: RunView) -> list[str]:
+    """Of each evaluation the metric that says what best means in the run; of a run that names none, all."""
+    named = dict.fromkeys(name for info in view.checkpoints if info.manifest for name in info.manifest.evaluated)
+    if view.metric is None:
+        return list(named)
+    own = view.metric.name.rpartition("/")[2]
+    return [name for name in named if name.rpartition("/")[2] == own]

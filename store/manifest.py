@@ -58,6 +58,9 @@ class Manifest(Sealed, frozen=True, kw_only=True):
     """Optimizer steps done."""
     time: Time
     metrics: dict[str, float | str] = {}
+    evaluations: dict[str, float | str] = {}
+    """What `ckptop eval` found later, named `eval/<data>/<metric>`: values as those of `metrics`. A string that is
+    no number is a fact of the evaluation: `eval/<data>/data_hash` says which data it was."""
     ranking: Ranking | None = None
     config: dict[str, Any] = {}
     environment: dict[str, Any] = {}
@@ -74,9 +77,16 @@ class Manifest(Sealed, frozen=True, kw_only=True):
     """`metrics.jsonl` and `system.jsonl` of the run as they were when this was saved."""
 
     def metric(self, name: str) -> float | None:
-        """The value of `name`, NaN included, or None where it was not recorded."""
-        value = self.metrics.get(name)
-        return None if value is None else to_number(value)
+        """The value of `name`, NaN included, or None where neither the training nor an evaluation recorded it."""
+        if name in self.metrics:
+            return to_number(self.metrics[name])
+        value = self.evaluations.get(name)
+        return to_number(value) if value is not None and is_number(value) else None
+
+    @property
+    def evaluated(self) -> dict[str, float]:
+        """The numbers of `evaluations`, NaN included, without the facts beside them."""
+        return {name: to_number(value) for name, value in self.evaluations.items() if is_number(value)}
 
 
 class TensorEntry(Record, frozen=True, kw_only=True):
@@ -103,6 +113,11 @@ class TensorIndex(Sealed, frozen=True, kw_only=True):
     schema: int = SCHEMA
     file: str
     tensors: list[TensorEntry]
+
+
+def is_number(value: float | str) -> bool:
+    """Whether a stored value is a number, non-finite ones included; other strings are none."""
+    return not isinstance(value, str) or value in _NON_FINITE
 
 
 def to_number(value: float | str) -> float:

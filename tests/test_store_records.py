@@ -75,6 +75,7 @@ MANIFEST = Manifest(
     id="fedcba9876543210", file="best_accuracy_0.8500_epoch_0007.pt", tier="milestone", run="digits-cnn",
     run_id="0123456789abcdef", model_name="cnn", attempt=2, epoch=7, global_step=700, time=TIME,
     metrics={"val/accuracy": 0.85, "val/loss": "NaN", "grad_norm": "Infinity"},
+    evaluations={"eval/test/accuracy": 0.8125, "eval/test/loss": "NaN", "eval/test/data_hash": "00ff"},
     ranking=Ranking(name="val/accuracy", mode="max"), config={"lr": 0.001},
     environment={"pytorch_version": "2.13.0", "cuda_version": None}, git_commit=COMMIT, size_bytes=4096,
     xxh3_128="00112233445566778899aabbccddeeff", pinned=Pin(time=TIME, actor=ADA), forks=["digits-2"],
