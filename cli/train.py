@@ -4,36 +4,79 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from ckptop.cli.common import json_option, store_option
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _NEEDED = ("torch", "torchmetrics", "sklearn", "tensorboard")
 _SHORTCUTS = ("epochs", "lr", "batch_size", "seed", "device", "on_nan", "accept_new_data")
 """Options that set the configuration key of the same name."""
+_COLUMNS = 80
+_KEY_COLUMNS, _DEFAULT_COLUMNS, _HELP_INDENT = 27, 10, 6
 
 
-@click.command("train")
-@click.argument("task")
-@click.option("--data", type=click.Path(path_type=Path), help="The data, for a task that reads files.")
+class TaskCommand(click.Command):
+    """A command of a task: `--help` behind one lists its configuration, and no task at all lists the tasks.
+
+    The configuration is in the task's module, so that help imports torch with it.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the task before click looks at `--help`, which is done at once."""
+        if ctx.help_option_names and set(ctx.help_option_names) & set(args):
+            values, _, _ = self.make_parser(ctx).parse_args(list(args))
+            ctx.meta["task"] = values.get("task")
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, then the keys of the task that was named."""
+        super().format_help(ctx, formatter)
+        task = ctx.meta.get("task")
+        formatter.write("\n")
+        if isinstance(task, str):
+            _write_keys(task, formatter)
+        else:
+            formatter.write(f"`{ctx.command_path} TASK --help` lists what --set can change of a task.\n")
+
+
+def training_options(function: F) -> F:
+    """What decides about a training: its data, its configuration."""
+    options = (
+        click.argument("task", metavar="TASK", required=False),
+        click.option("--data", type=click.Path(path_type=Path), help="The data, for a task that reads files."),
+        click.option("--epochs", type=int, help="How many in all."),
+        click.option("--lr", type=float, help="The highest learning rate."),
+        click.option("--batch-size", type=int, help="Samples of a batch."),
+        click.option("--seed", type=int, help="What everything random is made from."),
+        click.option("--device", help="auto, cpu, cuda or cuda:N."),
+        click.option("--on-nan", type=click.Choice(["stop", "rollback"]),
+                     help="When a loss is no number: end, or go back."),
+        click.option("--accept-new-data", is_flag=True, default=None, help="Resume with data that has changed."),
+        click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml",
+                     help="Configuration."),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+                     help="Any configuration key; repeatable."),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("train", cls=TaskCommand)
+@training_options
 @click.option("--name", metavar="RUN", help="The run's name (default: the task's, then task-2, …).")
-@click.option("--epochs", type=int, help="How many in all.")
-@click.option("--lr", type=float, help="The highest learning rate.")
-@click.option("--batch-size", type=int, help="Samples of a batch.")
-@click.option("--seed", type=int, help="What everything random is made from.")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.")
-@click.option("--on-nan", type=click.Choice(["stop", "rollback"]), help="When a loss is no number: end, or go back.")
-@click.option("--accept-new-data", is_flag=True, default=None, help="Resume with data that has changed.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Configuration.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any configuration key; repeatable.")
 @click.option("--resume", metavar="auto|latest|best|CHECKPOINT", help="Go on with the run of that name.")
 @store_option
 @click.option("--steal", is_flag=True, help="Take over a run another host holds, without waiting for its silence.")
 @json_option
 def train(
-    task: str,
+    task: str | None,
     data: Path | None,
     name: str | None,
     config_file: Path | None,
@@ -48,12 +91,11 @@ def train(
 
     Exit codes: 0 done; 3 stopped on request and resumable; 16 the loss became NaN, or memory ran out.
     """
-    _require_extra()
-    from ckptop.trainer.config import split_assignment
+    task = require_task(task)
+    require_extra()
     from ckptop.trainer.options import TrainOptions
     from ckptop.trainer.train import train as run_training
 
-    given = [(key, str(shortcuts[key])) for key in _SHORTCUTS if shortcuts[key] is not None]
     return run_training(
         TrainOptions(
             task=task,
@@ -61,7 +103,7 @@ def train(
             data=data,
             name=name,
             config_file=config_file,
-            assignments=[split_assignment(text) for text in settings] + given,
+            assignments=assignments_of(settings, shortcuts),
             resume=resume,
             steal=steal,
             as_json=as_json,
@@ -70,10 +112,53 @@ def train(
     )
 
 
-def _require_extra() -> None:
+def assignments_of(settings: tuple[str, ...], shortcuts: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Configuration keys and their text, from `--set` and from the options that stand for keys; these win."""
+    from ckptop.trainer.config import split_assignment
+
+    given = [(key, str(shortcuts[key])) for key in _SHORTCUTS if shortcuts[key] is not None]
+    return [split_assignment(text) for text in settings] + given
+
+
+def require_task(task: str | None) -> str:
+    """The task that was named.
+
+    Raises:
+        UsageError: None was; the message lists them.
+    """
+    if task is not None:
+        return task
+    from ckptop.trainer.registry import task_names
+
+    names = "\n".join(f"  {name}" for name in task_names())
+    raise click.UsageError(
+        f"name a task. There are:\n{names}\n  MODULE:CLASS, your own, from a file in this directory\n"
+        f"`{click.get_current_context().command_path} TASK --help` lists what can be set of one."
+    )
+
+
+def require_extra() -> None:
     """Say what to install before an import fails halfway."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         from ckptop.store.errors import MissingExtra
 
         raise MissingExtra(f"training needs {', '.join(missing)}: pip install 'ckptop[train]'")
+
+
+def _write_keys(task: str, formatter: click.HelpFormatter) -> None:
+    """The configuration keys of a task, two lines each: key, default and type, then what it is."""
+    require_extra()
+    from ckptop.host.terminal import clean
+    from ckptop.trainer.keys import grouped_keys
+    from ckptop.trainer.registry import load_task
+
+    formatter.write(f"Configuration of {clean(task)} (--set KEY=VALUE): key, default, type.\n")
+    for heading, keys in grouped_keys(load_task(task).defaults()):
+        formatter.write(f"\n{heading}:\n")
+        for key in keys:
+            cells = f"  {key.name:<{_KEY_COLUMNS}} {key.default:<{_DEFAULT_COLUMNS}} {key.kind}"
+            formatter.write(clean(cells).rstrip() + "\n")
+            indent = " " * _HELP_INDENT
+            if key.help:
+                formatter.write(click.wrap_text(clean(key.help), _COLUMNS, indent, indent) + "\n")
