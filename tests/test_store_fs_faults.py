@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 from power_cut import Call, RecordingFileSystem, RefusingFileSystem
-from tiny_model import OPERATIONS, TRASHED, Operation, assert_whole, clone, keys_of, make_run, manager_of, save, tiny_model
+from tiny_model import (
+    OPERATIONS,
+    TRASHED,
+    Operation,
+    assert_whole,
+    clone,
+    keys_of,
+    make_run,
+    manager_of,
+    save,
+    tiny_model,
+)
 
 from ckptop.store.files import write_durably, write_quickly
 from ckptop.store.fs import FileSystem
