@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ckptop.store.checkpoint_info import CheckpointInfo, is_live, read_checkpoints
+from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, is_live, read_checkpoints
 from ckptop.store.cleanup import forks_that_live, protection_of
 from ckptop.store.errors import StoreError
 from ckptop.store.events import append_event
@@ -57,16 +57,17 @@ def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> 
 def delete_checkpoints(
     view: RunView, checkpoints: Iterable[CheckpointInfo], fs: FileSystem = LOCAL
 ) -> list[TrashEntry]:
-    """Move chosen checkpoints to the trash; one that is gone already is passed over.
+    """Move chosen checkpoints to the trash; one that is gone already, or has another under its name, is passed over.
 
     Raises:
         StoreError: One is pinned, or a live attempt or a fork began from it; nothing was deleted.
         OSError: The disk refused; each checkpoint is whole, here or in the trash.
     """
-    wanted = list(checkpoints)
+    chosen = list(checkpoints)
     _refuse_links(view)
     with FileLock(view.checkpoint_paths.lock):
         view = read_again(view)
+        wanted = [found for info in chosen if (found := as_it_is_now(info)) is not None]
         _refuse_protected(view, wanted)
         entries = delete(view.checkpoint_paths, wanted, fs)
         _refresh_links(view, fs)

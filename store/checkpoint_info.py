@@ -122,13 +122,29 @@ def scan_tier(directory: Path, tier: Tier) -> list[CheckpointInfo]:
         except OSError:
             continue  # deleted between the listing and the look
         if stat.S_ISREG(facts.st_mode):
-            found.append(_read_info(directory / entry.name, tier, facts))
+            info = _read_info(directory / entry.name, tier, facts)
+            if info.problem is None or info.exists():  # else deleted while its manifest was looked for
+                found.append(info)
     return found
 
 
 def read_info(path: Path, tier: Tier) -> CheckpointInfo:
     """One checkpoint; FileNotFoundError if it is gone."""
     return _read_info(path, tier, path.lstat())
+
+
+def as_it_is_now(info: CheckpointInfo) -> CheckpointInfo | None:
+    """The same checkpoint, read again; None if it is gone, or if another took its name since.
+
+    A run that goes back and trains on saves other bytes under a name that somebody may still be looking at.
+    """
+    try:
+        found = read_info(info.path, info.tier)
+    except FileNotFoundError:
+        return None
+    if info.manifest is None or found.manifest is None:
+        return found if found.inode == info.inode else None
+    return found if found.manifest.id == info.manifest.id else None
 
 
 def _read_info(path: Path, tier: Tier, facts: os.stat_result) -> CheckpointInfo:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_info
+from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, metric_mode
 from ckptop.store.commit import change_manifest
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.events import append_event
@@ -119,13 +119,10 @@ def _data_of(key: str) -> str:
 
 
 def _manifest_now(info: CheckpointInfo) -> Manifest:
-    """The manifest of the very file that was scored: another may have been committed under its name."""
-    try:
-        found = read_info(info.path, info.tier)
-    except FileNotFoundError:
-        raise NotFound(f"{info.key} is gone; its evaluation was not written") from None
+    """The manifest of the very checkpoint that was scored: another may have been committed under its name."""
+    found = as_it_is_now(info)
+    if found is None:
+        raise NotFound(f"{info.key} is gone; its evaluation was not written")
     if found.manifest is None:
         raise Damaged(f"{found.problem}; its evaluation was not written")
-    if info.manifest is not None and found.manifest.xxh3_128 != info.manifest.xxh3_128:
-        raise NotFound(f"{info.key} is another checkpoint by now; its evaluation was not written")
     return found.manifest

@@ -32,7 +32,8 @@ class Event:
 
     time: float
     event: str
-    """started, saved, milestone, promoted, deleted, restored, pruned, control, alert, stopped, finished, failed."""
+    """started, saved, milestone, promoted, evaluated, pinned, unpinned, deleted, restored, pruned, control, alert,
+    stopped, finished, failed."""
     attempt: int | None = None
     step: int | None = None
     actor: Actor | None = None

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Literal
 
-from ckptop.store.checkpoint_info import CheckpointInfo, read_info
+from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now
 from ckptop.store.commit import change_manifest
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.events import append_event, current_actor
@@ -55,10 +55,9 @@ def _mark(
 
 
 def _manifest_now(info: CheckpointInfo) -> Manifest:
-    try:
-        found = read_info(info.path, info.tier)
-    except FileNotFoundError:
-        raise NotFound(f"{info.key} is gone; nothing was changed") from None
+    found = as_it_is_now(info)
+    if found is None:
+        raise NotFound(f"{info.key} is gone; nothing was changed")
     if found.manifest is None:
         raise Damaged(f"{found.problem}; nothing was changed, and no rule deletes it")
     return found.manifest

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode, read_checkpoints, scan_tier
+from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, metric_mode, read_checkpoints, scan_tier
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
 from ckptop.store.events import append_event, current_actor
@@ -139,10 +139,10 @@ def promote_to_milestone(
         forks=[],
         promoted=current_actor(),
     )
-    index = read_index(info.path)
     with FileLock(paths.lock):
-        if not info.path.exists():
+        if as_it_is_now(info) is None:
             raise NotFound(f"{info.key} is gone; nothing was promoted")
+        index = read_index(info.path)
         _refuse_second(paths, manifest, ranking)
         fs.mkdir(paths.milestone)
         staged = link_or_copy(fs, paths, info.path)
@@ -175,6 +175,8 @@ def _ranking(view: RunView, metric: str | None) -> Ranking:
 def _verified(info: CheckpointInfo) -> Manifest:
     finding = verify_checkpoint(info)
     if finding is not None or info.manifest is None:
+        if as_it_is_now(info) is None:
+            raise NotFound(f"{info.key} is gone; nothing was promoted")
         raise Damaged(f"{finding.message if finding else info.key}; nothing was promoted")
     return info.manifest
 
@@ -202,6 +204,7 @@ def promote_to_production(
     Raises:
         StoreError: The model has that version already.
         UsageError: The model's name cannot name a file.
+        NotFound: It is gone; nothing was released.
         Damaged: The checkpoint's bytes differ from its manifest; nothing was released.
         OSError: The disk refused; nothing was released.
     """
@@ -210,6 +213,8 @@ def promote_to_production(
     _check_model_name(model)
     manifest = _verified(info)
     state = tensors.read_state(info.path)
+    if as_it_is_now(info) is None:  # what was read may be what took its name
+        raise NotFound(f"{info.key} is gone; nothing was released")
     released = {key: state[key] for key in _KEPT_IN_RELEASE if key in state}
     released |= {"checkpoint_type": "production", "model_card": tensors.plain(card or {})}
     return release_state(store, released, manifest, view, info, model=model, version=version, card=card, fs=fs)

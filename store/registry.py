@@ -120,10 +120,6 @@ class Registry:
         released = self.of(model)
         return Version.parse(released[-1].version).bump(part) if released else Version(1, 0, 0)
 
-    def versions_of(self, run: str, checkpoint: str) -> list[str]:
-        """Versions released from a run's checkpoint."""
-        return [line.version for line in self.releases if (line.run, line.checkpoint) == (run, checkpoint)]
-
 
 def read_registry(paths: StorePaths) -> Registry:
     """Read the registry; an empty one where there is no file. Bad lines are counted and skipped.

@@ -6,10 +6,10 @@ import msgspec
 
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.files import read_json
-from ckptop.store.hashing import sha256_of
 from ckptop.store.layout import StorePaths, release_config_path
 from ckptop.store.promote import ReleaseConfig, card_path, card_text
 from ckptop.store.registry import ReleaseLine, read_registry, release_path
+from ckptop.store.releases import release_problem
 from ckptop.store.verify import Finding, Progress, Report
 
 
@@ -19,7 +19,7 @@ def verify_releases(paths: StorePaths, progress: Progress | None = None) -> Repo
     findings = []
     for release in registry.releases:
         key = f"production/{release.file}"
-        if (problem := _file_problem(paths, release, progress)) is not None:
+        if (problem := release_problem(paths, release, hashed=True, progress=progress)) is not None:
             findings.append(Finding(key, f"{release.file}: {problem}", f"release {release.model} as a new version"))
         if (problem := _config_problem(paths, release)) is not None:
             name = release_config_path(paths.production / release.file).name
@@ -33,18 +33,6 @@ def verify_releases(paths: StorePaths, progress: Progress | None = None) -> Repo
 def release_bytes(paths: StorePaths) -> int:
     """Bytes a verification of the releases will read."""
     return sum(release.size_bytes for release in read_registry(paths).releases)
-
-
-def _file_problem(paths: StorePaths, release: ReleaseLine, progress: Progress | None) -> str | None:
-    try:
-        file = release_path(paths, release)
-        if file.stat().st_size != release.size_bytes or sha256_of(file, progress) != release.sha256:
-            return "bytes differ from the registry's sha256"
-    except FileNotFoundError:
-        return "the file is gone"
-    except (StoreError, OSError) as error:
-        return str(error)
-    return None
 
 
 def _config_problem(paths: StorePaths, release: ReleaseLine) -> str | None:

@@ -227,7 +227,7 @@ def test_what_was_replaced_since_it_was_scored_is_not_written_to(store: Store) -
         seal(msgspec.json.encode(msgspec.structs.replace(manifest_of(second), file=first.name)))
     )
 
-    with pytest.raises(NotFound, match="is another checkpoint by now"):
+    with pytest.raises(NotFound, match="is gone"):
         record_evaluation(view, first, "photos", {"accuracy": 0.5}, DATA)
     second.path.unlink()
     with pytest.raises(NotFound, match="is gone"):

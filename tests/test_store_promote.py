@@ -135,7 +135,7 @@ def test_links_follow_the_registry(root: Path) -> None:
     assert os.readlink(production / "tiny_latest.pt") == second.name
     registry = read_registry(StorePaths(root.parent))
     assert registry.latest("tiny") == "1.1.0"
-    assert registry.versions_of("mine", find(root, "training", 5).key) == ["1.1.0"]
+    assert registry.release("tiny", "1.1.0").checkpoint == find(root, "training", 5).key
 
 
 def test_a_released_version_is_never_changed(root: Path) -> None:
