@@ -5,7 +5,7 @@ Everything here is re-checked against the disk when it happens: a plan made a mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -47,8 +47,7 @@ def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> 
     with FileLock(paths.lock):
         view = read_again(view)  # what was resumed, saved or deleted since the plan was shown counts
         decided = plan_prune(view, policies)
-        entries = delete(paths, [item.info for item in decided.deleted], fs)
-        _refresh_links(view, fs)
+        entries = _put_in_trash(view, [item.info for item in decided.deleted], fs)
         if entries:
             _tell(view, "pruned", [entry.home for entry in entries], freed_bytes=decided.deleted_bytes)
     return decided, entries
@@ -69,11 +68,21 @@ def delete_checkpoints(
         view = read_again(view)
         wanted = [found for info in chosen if (found := as_it_is_now(info)) is not None]
         _refuse_protected(view, wanted)
-        entries = delete(view.checkpoint_paths, wanted, fs)
-        _refresh_links(view, fs)
+        entries = _put_in_trash(view, wanted, fs)
         if entries:
             _tell(view, "deleted", [entry.home for entry in entries])
     return entries
+
+
+def _put_in_trash(view: RunView, wanted: Sequence[CheckpointInfo], fs: FileSystem) -> list[TrashEntry]:
+    """Move the links away, then the checkpoints: no link ever points at what is gone."""
+    _refresh_links(view, fs, without={info.key for info in wanted})
+    try:
+        return delete(view.checkpoint_paths, wanted, fs)
+    except OSError:
+        with suppress(OSError):
+            _refresh_links(view, fs)  # to what is still here
+        raise
 
 
 def _refuse_protected(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
@@ -118,9 +127,10 @@ def _refuse_links(view: RunView) -> None:
     refuse_links(view.root, paths.root, paths.training, paths.milestone, paths.trash, paths.staging)
 
 
-def _refresh_links(view: RunView, fs: FileSystem) -> None:
+def _refresh_links(view: RunView, fs: FileSystem, without: Container[str] = ()) -> None:
     attempts = view.record.attempts if view.record else ()
-    refresh_links(fs, view.checkpoint_paths, read_checkpoints(view.checkpoint_paths, attempts))
+    live = read_checkpoints(view.checkpoint_paths, attempts)
+    refresh_links(fs, view.checkpoint_paths, [info for info in live if info.key not in without])
 
 
 def _tell(view: RunView, event: str, checkpoints: list[str], **details: Any) -> None:

@@ -48,6 +48,8 @@ def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL
     checkpoints = paths.checkpoints
     moved = 0
     with FileLock(checkpoints.lock):
+        # Links first, so that none points at what is gone; always, so that opening a run puts them right.
+        refresh_links(fs, checkpoints, read_checkpoints(checkpoints, record.attempts))
         for tier in TIERS[:2]:
             for info in scan_tier(checkpoints.tier(tier), tier):
                 if is_live(info, record.attempts):
@@ -59,6 +61,4 @@ def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL
                 fs.mkdir(directory)
                 move(fs, checkpoints, info.path, directory / info.name)
                 moved += 1
-        if moved:
-            refresh_links(fs, checkpoints, read_checkpoints(checkpoints, record.attempts))
     return moved

@@ -90,21 +90,27 @@ def _put_away(
 
 
 def restore(paths: CheckpointPaths, entries: Sequence[TrashEntry], fs: FileSystem = LOCAL) -> list[CheckpointInfo]:
-    """Put trashed checkpoints back where they were.
+    """Put trashed checkpoints back where they were, all of them or none.
 
     Raises:
-        NotFound: One was purged meanwhile.
-        StoreError: A checkpoint of that name exists again; it was not touched. Entries before it are back.
+        NotFound: One was purged or restored meanwhile; none was restored.
+        StoreError: A checkpoint of that name exists again, or two of them have one name; none was restored.
         OSError: The disk refused; each checkpoint is whole, here or there.
     """
     restored = []
     with FileLock(paths.lock):
+        homes: set[str] = set()
         for entry in entries:
             target = paths.tier(entry.info.tier) / entry.info.name
             if not entry.info.path.exists():
-                raise NotFound(f"{entry.home} is no longer in the trash")
+                raise NotFound(f"{entry.home} is no longer in the trash; nothing was restored")
             if target.exists():
                 raise StoreError(f"{target} exists; move it away before restoring the one in the trash")
+            if entry.home in homes:
+                raise StoreError(f"{entry.home} is in the trash more than once; restore one of them")
+            homes.add(entry.home)
+        for entry in entries:
+            target = paths.tier(entry.info.tier) / entry.info.name
             move(fs, paths, entry.info.path, target)
             with suppress(OSError):  # something a person put there stays
                 fs.rmdir(entry.directory)
