@@ -16,12 +16,16 @@ import torch
 from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 
+from ckptop.store.errors import UsageError
 from ckptop.store.records import Mode
 from ckptop.trainer.config import OptionsT, TrainConfig
 from ckptop.trainer.sample_random import SampleRandom
 
 Samples = Dataset[tuple[torch.Tensor, ...]]
-"""Pairs (input, target). A TensorDataset is indexed a batch at a time; any other a sample at a time."""
+"""Pairs (input, target), or inputs alone to predict from.
+
+A TensorDataset is indexed a batch at a time; any other a sample at a time.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,8 @@ class Task(ABC, Generic[OptionsT]):
     """What turns the metric into percent for people; None where it is no percentage."""
 
     class_names: ClassVar[tuple[str, ...]] = ()
-    """Of a classification, in the order of its outputs (B, classes): the test part gets a confusion matrix."""
+    """Of a classification, in the order of its outputs (B, classes): the test part gets a confusion matrix, and
+    predictions are classes with probabilities."""
 
     @abstractmethod
     def defaults(self) -> TrainConfig[OptionsT]:
@@ -71,6 +76,22 @@ class Task(ABC, Generic[OptionsT]):
     @abstractmethod
     def build_model(self, options: OptionsT) -> torch.nn.Module:
         """A new model, its weights drawn from torch's global generator."""
+
+    def read_inputs(self, path: Path) -> Samples:
+        """A person's file as samples of `(input,)`, in its order: what `ckptop predict` answers.
+
+        Raises:
+            UsageError: The task reads none.
+            DataError: It is missing or holds something else; the message says where.
+        """
+        raise UsageError(f"{self.name} cannot predict from {path}: it has no method read_inputs (see docs/tasks.md)")
+
+    def read_labelled(self, path: Path) -> Samples:
+        """A person's file as samples of `(input, target)`: what `ckptop eval --data` scores on; raises the same."""
+        raise UsageError(
+            f"{self.name} cannot be scored on {path}: it has no method read_labelled (see docs/tasks.md); leave --data "
+            f"out to score on its own data"
+        )
 
     def fit_statistics(self, model: torch.nn.Module, data: TaskData) -> None:
         """Set buffers that are computed from the training part instead of learned, in a fresh run."""

@@ -22,6 +22,7 @@ from torchmetrics import MetricCollection, SymmetricMeanAbsolutePercentageError
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import Fraction, Positive, TaskOptions, TrainConfig
 from ckptop.trainer.task import Task, TaskData
+from ckptop.trainer.tasks.read_table import read_table
 from ckptop.trainer.tasks.tables import content_hash, subset
 
 FEATURES = 10
@@ -125,6 +126,15 @@ class Diabetes(Task[DiabetesOptions]):
             description=f"{len(progression)} patients",
             baselines=baselines,
         )
+
+    def read_inputs(self, path: Path) -> TensorDataset:
+        """Ten measurements a row, in scikit-learn's order and units (`scaled=False`)."""
+        return TensorDataset(torch.from_numpy(read_table(path, FEATURES, "the measurements").values).float())
+
+    def read_labelled(self, path: Path) -> TensorDataset:
+        """The same, and then the progression."""
+        values = torch.from_numpy(read_table(path, FEATURES, "the measurements", labelled=True).values).float()
+        return TensorDataset(values[:, :FEATURES], values[:, FEATURES])
 
     def build_model(self, options: DiabetesOptions) -> StandardisedMlp:
         """A perceptron; its standardisation is fitted by `fit_statistics`."""

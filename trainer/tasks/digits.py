@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
+from torch.utils.data import TensorDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -14,10 +16,13 @@ from ckptop.store.errors import UsageError
 from ckptop.trainer.config import Count, Fraction, Positive, TaskOptions, TrainConfig
 from ckptop.trainer.sample_random import SampleRandom
 from ckptop.trainer.task import Task, TaskData
+from ckptop.trainer.tasks.read_table import Table, read_table
 from ckptop.trainer.tasks.tables import content_hash, subset
 
 CLASSES = 10
 SIDE_PIXELS = 8
+DARKEST = 16
+"""A pixel is 0 to this, as in scikit-learn's images."""
 
 # Shapes: B batch, C channels, H rows, W columns.
 
@@ -59,23 +64,33 @@ class Digits(Task[DigitsOptions]):
         """The images in [0, 1], split 60/20/20 with the same share of each digit."""
         if path is not None:
             raise UsageError("digits comes with scikit-learn; leave --data out")
-        import numpy as np
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
         images, labels = load_digits(return_X_y=True)
         train, rest = train_test_split(np.arange(len(labels)), test_size=0.4, random_state=seed, stratify=labels)
         validation, test = train_test_split(rest, test_size=0.5, random_state=seed, stratify=labels[rest])
-        images_BCHW = torch.from_numpy(images).float().view(-1, 1, SIDE_PIXELS, SIDE_PIXELS) / 16  # noqa: N806 - shape suffix
-        targets = torch.from_numpy(labels).long()
+        tensors = _images(images), torch.from_numpy(labels).long()
         return TaskData(
-            train=subset((images_BCHW, targets), train),
-            validation=subset((images_BCHW, targets), validation),
-            test=subset((images_BCHW, targets), test),
+            train=subset(tensors, train),
+            validation=subset(tensors, validation),
+            test=subset(tensors, test),
             path="sklearn:digits",
             hash=content_hash(images, labels),
             description=f"{len(labels):,} images",
         )
+
+    def read_inputs(self, path: Path) -> TensorDataset:
+        """Images of 64 pixels from 0 to 16, row by row."""
+        table = read_table(path, SIDE_PIXELS**2, "8 x 8 pixels")
+        return TensorDataset(_pixels(table))
+
+    def read_labelled(self, path: Path) -> TensorDataset:
+        """The same, and then the digit."""
+        table = read_table(path, SIDE_PIXELS**2, "8 x 8 pixels", labelled=True)
+        labels = table.values[:, -1]
+        table.require((labels >= 0) & (labels < CLASSES) & (labels % 1 == 0), "the label is no digit from 0 to 9")
+        return TensorDataset(_pixels(table), torch.from_numpy(labels).long())
 
     def build_model(self, options: DigitsOptions) -> nn.Module:
         """Three convolutions with BatchNorm, then two linear layers."""
@@ -112,6 +127,17 @@ class Digits(Task[DigitsOptions]):
     def metrics(self) -> MetricCollection:
         """The share of digits read right."""
         return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+
+
+def _pixels(table: Table) -> torch.Tensor:
+    pixels = table.values[:, : SIDE_PIXELS**2]
+    table.require((pixels >= 0) & (pixels <= DARKEST), f"a pixel is 0 to {DARKEST}; scale the images")
+    return _images(pixels)
+
+
+def _images(pixels: np.ndarray) -> torch.Tensor:
+    """(B, 64) from 0 to 16 as (B, C, H, W) from 0 to 1."""
+    return torch.from_numpy(pixels).float().view(-1, 1, SIDE_PIXELS, SIDE_PIXELS) / DARKEST
 
 
 def _convolution(channels_in: int, channels_out: int) -> list[nn.Module]:
