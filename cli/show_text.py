@@ -45,7 +45,7 @@ def print_checkpoint(view: RunView, info: CheckpointInfo, facts: CheckpointFacts
         "xxh3-128": manifest.xxh3_128 if manifest else None,
     })  # fmt: skip
     if manifest is not None:
-        print_metrics(manifest.metrics)
+        print_metrics(manifest.metrics | manifest.evaluated)
         print_tree("config", manifest.config)
         print_tree("environment", manifest.environment)
 
