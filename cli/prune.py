@@ -13,6 +13,7 @@ from ckptop.host.units import format_bytes, format_count
 from ckptop.store.actions import plan_prune
 from ckptop.store.actions import prune as carry_out
 from ckptop.store.errors import UsageError
+from ckptop.store.evaluations import mode_of
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
@@ -51,7 +52,7 @@ def prune(
         metric = view.metric.name
     if all(rule is None for rule in (keep_last, keep_every, keep_every_steps, keep_spacing, keep_best)):
         keep_last = 3
-    mode = view.metric.mode if view.metric is not None and view.metric.name == metric else None
+    mode = mode_of(view, metric) if metric is not None else None
     policy = Policy(
         keep_last=keep_last, keep_every_epochs=keep_every, keep_every_steps=keep_every_steps,
         keep_spacing_seconds=keep_spacing, keep_best=keep_best, metric=metric, mode=mode,

@@ -19,7 +19,7 @@ from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, to_stored
-from ckptop.store.records import DataSource
+from ckptop.store.records import DataSource, Mode
 from ckptop.store.views import RunView
 
 PREFIX = "eval/"
@@ -66,6 +66,16 @@ def name_of_file(path: Path) -> str:
 def evaluations_of(manifest: Manifest) -> list[str]:
     """Names of the data a checkpoint was evaluated on, in the order in which they came."""
     return list(dict.fromkeys(_data_of(key) for key in manifest.evaluations))
+
+
+def mode_of(view: RunView, metric: str) -> Mode:
+    """Whether lower or higher is better: as the run says of its metric, on other data too; else by the name's words."""
+    own = view.metric
+    if own is not None and (
+        metric == own.name or (metric.startswith(PREFIX) and metric.rpartition("/")[2] == own.name.rpartition("/")[2])
+    ):
+        return own.mode
+    return metric_mode(metric)
 
 
 def made_on_other_data(view: RunView, name: str, data_hash: str) -> list[CheckpointInfo]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ckptop.store.checkpoint_info import CheckpointInfo, best_of, metric_mode
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of
 from ckptop.store.errors import NotFound, UsageError
+from ckptop.store.evaluations import mode_of
 from ckptop.store.names import Version, is_run_name
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
@@ -80,8 +81,9 @@ def select(view: RunView, selector: str) -> CheckpointInfo:
             raise UsageError(f"{view.name} names no metric; say {view.name}:best=METRIC")
         return _or_missing(view.best, view, f"a checkpoint that recorded {view.metric.name}")
     if word == "best":
-        mode = view.metric.mode if view.metric and view.metric.name == value else metric_mode(value)
-        return _or_missing(best_of(view.checkpoints, value, mode), view, f"a checkpoint that recorded {value}")
+        return _or_missing(
+            best_of(view.checkpoints, value, mode_of(view, value)), view, f"a checkpoint that recorded {value}"
+        )
     if word in ("epoch", "step") and value.isdecimal() and value.isascii():
         return _by_number(view, word, int(value))
     named = [info for info in view.checkpoints if selector in (info.name, info.key)]

@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, metric_mode, read_checkpoints, scan_tier
+from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, read_checkpoints, scan_tier
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
+from ckptop.store.evaluations import mode_of
 from ckptop.store.events import append_event, current_actor
 from ckptop.store.files import refuse_links, write_durably
 from ckptop.store.fs import LOCAL, FileSystem
@@ -166,7 +167,7 @@ def _refuse_second(paths: CheckpointPaths, manifest: Manifest, ranking: Ranking)
 
 def _ranking(view: RunView, metric: str | None) -> Ranking:
     if metric is not None and (view.metric is None or metric != view.metric.name):
-        return Ranking(name=metric, mode=metric_mode(metric))
+        return Ranking(name=metric, mode=mode_of(view, metric))
     if view.metric is None:
         raise UsageError(f"{view.name} names no metric; say which with --metric")
     return Ranking(name=view.metric.name, mode=view.metric.mode)

@@ -20,6 +20,7 @@ from ckptop.store.evaluations import (
     evaluation_name,
     evaluations_of,
     made_on_other_data,
+    mode_of,
     name_of_file,
     record_evaluation,
 )
@@ -27,9 +28,8 @@ from ckptop.store.events import read_events
 from ckptop.store.files import decode
 from ckptop.store.find import find_checkpoint
 from ckptop.store.fs import FileSystem
-from ckptop.store.layout import manifest_path
-from ckptop.store.manifest import Manifest
-from ckptop.store.model_files import find_model
+from ckptop.store.layout import RunPaths, manifest_path
+from ckptop.store.manifest import Manifest, Ranking
 from ckptop.store.promote import Requirement, RequirementNotMet, promote_to_milestone
 from ckptop.store.records import DataSource
 from ckptop.store.retention import Policy
@@ -129,6 +129,25 @@ def test_best_by_an_evaluation_is_found(store: Store) -> None:
     _view, lowest = find_checkpoint(store, "cnn:best=eval/photos/loss")
 
     assert found.key == infos[1].key == lowest.key
+
+
+def test_what_better_means_is_the_run_s_word_on_other_data_too(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run may want the lowest of what by its name would be the highest."""
+    infos = evaluate(store, 0.5, 0.9, 0.7)
+    record = RunPaths(store.root / "cnn").record
+    fields = msgspec.json.decode(record.read_bytes())
+    record.write_bytes(msgspec.json.encode(fields | {"metric": {"name": "val/accuracy", "mode": "min"}}))
+    view = store.run("cnn")
+
+    assert (mode_of(view, "eval/photos/accuracy"), mode_of(view, "eval/photos/f1")) == ("min", "max")
+    assert find_checkpoint(store, "cnn:best=eval/photos/accuracy")[1].key == infos[0].key
+    milestone = promote_to_milestone(view, infos[1], "eval/photos/accuracy")
+    assert manifest_of(milestone).ranking == Ranking(name="eval/photos/accuracy", mode="min")
+    run(["prune", "cnn", "--keep-best", "1", "--metric", "eval/photos/accuracy", "--dry-run", "--json"])
+    gone = {item["checkpoint"] for item in json.loads(capsys.readouterr().out)["deleted"]}
+    assert gone == {infos[1].key, infos[2].key}
 
 
 def test_retention_keeps_the_best_by_an_evaluation_and_what_was_not_evaluated(store: Store) -> None:
@@ -276,20 +295,3 @@ def test_a_file_names_its_evaluation(path: str, name: str) -> None:
 def test_a_name_that_would_mislead_is_refused(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         evaluation_name(name, ["accuracy"])
-
-
-def test_a_carried_off_file_says_what_stands_beside_it(store: Store, tmp_path: Path) -> None:
-    info = training(store.run("cnn"))[0]
-    copy = tmp_path / "mine.pt"
-    copy.write_bytes(info.path.read_bytes())
-
-    alone = find_model(store, str(copy))
-    (tmp_path / "mine.json").write_bytes(manifest_path(info.path).read_bytes())
-    beside = find_model(store, str(copy))
-    live = find_model(store, f"cnn:{info.key}")
-
-    assert (alone.config, alone.info) == (None, None)
-    assert (beside.config, beside.step, beside.info) == (manifest_of(info).config, info.step, None)
-    assert (live.label, live.info) == (f"cnn:{info.key}", info)
-    with pytest.raises(NotFound, match="no run 'nowhere'"):
-        find_model(store, "nowhere:best")
