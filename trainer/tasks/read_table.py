@@ -139,8 +139,9 @@ def _read_arrays(wanted: _Wanted) -> Floats:
     """(rows, columns) of what NumPy saved."""
     path = wanted.path
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        arrays = [loaded] if isinstance(loaded, np.ndarray) else _members(loaded, wanted)
+        with path.open("rb") as file:  # opened here: NumPy leaves a file open that it cannot read
+            loaded: Any = np.load(file, allow_pickle=False)
+            arrays = [loaded] if isinstance(loaded, np.ndarray) else _members(loaded, wanted)
     except DataError:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
