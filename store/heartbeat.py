@@ -22,14 +22,16 @@ BEAT_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Owns status.json. `update` costs an attribute write; the thread does the rest.
+    """Owns status.json. `update` notes what has changed and never waits for the disk; the thread does the rest.
 
     A beat that the disk refuses is dropped and the next one tried: training goes on.
     """
 
     def __init__(self, paths: RunPaths, status: Status, on_beat: Callable[[], None]) -> None:
         self._paths, self._status, self._on_beat = paths, status, on_beat
-        self._lock = threading.Lock()
+        self._changes: dict[str, Any] = {}
+        """Fields that `_status` does not have yet: a new status a step would cost more than the rest of its log."""
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptop-heartbeat", daemon=True)
         self.problem: str | None = None
@@ -38,24 +40,28 @@ class Heartbeat:
     @property
     def status(self) -> Status:
         """The state as the next beat will write it."""
-        return self._status
+        with self._lock:
+            if self._changes:
+                self._status = msgspec.structs.replace(self._status, **self._changes)
+                self._changes.clear()
+            return self._status
 
     def start(self) -> None:
         """Write the first status and begin to beat."""
-        write_quickly(self._paths.status, encode(self._status))
+        write_quickly(self._paths.status, encode(self.status))
         self._thread.start()
 
     def update(self, **changes: Any) -> None:
         """Change fields of the status; the next beat writes them."""
         with self._lock:
-            self._status = msgspec.structs.replace(self._status, **changes)
+            self._changes.update(changes)
 
     def write_now(self) -> None:
         """Write the status without waiting for the beat."""
-        with self._lock:
-            self._status = msgspec.structs.replace(self._status, heartbeat=time.time())
+        with self._writing:
+            self.update(heartbeat=time.time())
             try:
-                write_quickly(self._paths.status, encode(self._status))
+                write_quickly(self._paths.status, encode(self.status))
             except OSError as error:
                 self.problem = f"{self._paths.status} was not written: {error.strerror}"
             else:
@@ -70,8 +76,8 @@ class Heartbeat:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._status = msgspec.structs.replace(self._status, phase=phase, exit=exit_, heartbeat=time.time())
-        write_durably(self._paths.status, encode(self._status))
+        self.update(phase=phase, exit=exit_, heartbeat=time.time())
+        write_durably(self._paths.status, encode(self.status))
 
     def _run(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):

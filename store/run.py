@@ -92,6 +92,7 @@ class Run:
         self._logged_step = start.from_step
         self._status_before = paths.status.read_bytes() if paths.status.is_file() else None
         self._heartbeat = Heartbeat(paths, self._first_status(), self._look_for_requests)
+        self._epoch = self._heartbeat.status.epoch
         self._heartbeat.start()
 
     @classmethod
@@ -278,7 +279,7 @@ class Run:
         if not self._begun:
             self.begin()
         self._logged_step = step
-        self._metrics.log(step, metrics, epoch=self._heartbeat.status.epoch if epoch is None else epoch)
+        self._metrics.log(step, metrics, epoch=self._epoch if epoch is None else epoch)
 
     def log_system(self, sample: Mapping[str, float]) -> None:
         """Append a sample of the machine to system.jsonl, at the present step."""
@@ -287,6 +288,7 @@ class Run:
 
     def progress(self, *, epoch: int, step: int, step_seconds: float | None = None) -> None:
         """Say where the loop is; the next heartbeat writes it."""
+        self._epoch = epoch
         self._heartbeat.update(epoch=epoch, step=step, step_seconds=step_seconds, last_step_time=time.time())
 
     def touch(self) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from tiny_model import tiny_model
 
+from ckptop.store import heartbeat
 from ckptop.store.control import send_request, wait_for_answer
 from ckptop.store.errors import Damaged, DiskError, Held, NotFound, TrainingFailed, UsageError
 from ckptop.store.events import read_events
-from ckptop.store.files import read_json
+from ckptop.store.files import read_json, write_quickly
 from ckptop.store.going_back import recorded_attempts
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease
@@ -511,6 +512,28 @@ def test_a_stop_is_asked_for_once_and_its_first_reason_kept(tmp_path: Path) -> N
         run.finish("stopped", code=3)
 
     assert read_events(run.paths.events)[-1].details["reason"] == "SIGTERM"
+
+
+def test_a_disk_that_hangs_under_the_heartbeat_does_not_hold_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, is_back = threading.Event(), threading.Event()
+
+    def hang(path: Path, data: bytes) -> None:
+        hangs.set()
+        assert is_back.wait(60)
+        write_quickly(path, data)
+
+    with Run.create(tmp_path, name="mine", task="tiny") as run:
+        run.log(1, {"train/loss": 0.5})
+        monkeypatch.setattr(heartbeat, "write_quickly", hang)
+        assert hangs.wait(60)
+        try:
+            run.progress(epoch=1, step=2)
+            run.log(2, {"train/loss": 0.4})
+        finally:
+            is_back.set()
+        wait_until(lambda: status(run).step == 2, "a beat")
 
 
 def test_the_heartbeat_goes_on_by_itself(tmp_path: Path) -> None:

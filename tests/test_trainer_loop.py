@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_runs import assert_same_training, at_step, newest_state, run_training
+from trainer_runs import assert_same_bits, assert_same_training, at_step, logged, newest_state, run_training
 
 from ckptop.store import saving
 from ckptop.store.commit import commit as commit_checkpoint
@@ -21,6 +21,7 @@ from ckptop.store.events import read_events
 from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.device import Device
+from ckptop.trainer.stepping import Step, Stepper
 from ckptop.trainer.tasks.diabetes import Diabetes
 from ckptop.trainer.tasks.digits import Digits
 
@@ -43,6 +44,16 @@ def ask(action: str, step: int) -> Iterator[None]:
         yield
 
 
+def assert_same_training_between_lines(every: Path, some: Path) -> None:
+    """Of two runs of 34 steps the one that logs every tenth differs in nothing but the lines it leaves out."""
+    for key in ("model_state_dict", "optimizer_state_dict", "rng", "loop"):
+        assert_same_bits(newest_state(every)[key], newest_state(some)[key], key)
+    lines, all_lines = logged(some), logged(every)
+    assert [step for step, name in lines if name == "train/loss"] == [10, 20, 30]
+    assert lines == {key: value for key, value in all_lines.items() if key in lines}
+    assert {key for key in all_lines if key[1] == "train/loss_epoch"} <= lines.keys()
+
+
 def test_every_step_and_every_epoch_is_logged(tmp_path: Path) -> None:
     run_training(tmp_path, name="run", epochs="2", accumulate="3")
 
@@ -56,6 +67,13 @@ def test_every_step_and_every_epoch_is_logged(tmp_path: Path) -> None:
     assert {"train/loss_epoch", "val/loss", "val/smape", "epoch_seconds"} <= epochs[0].keys()
     assert lines[-1].keys() >= {"test/loss", "test/smape", "test/smape_median"}
     assert lines[-1]["step"] == 12
+
+
+def test_steps_between_those_that_are_logged_train_the_same(tmp_path: Path) -> None:
+    run_training(tmp_path, name="every", epochs="2")
+    run_training(tmp_path, name="some", epochs="2", log_every_steps="10")
+
+    assert_same_training_between_lines(tmp_path / "every", tmp_path / "some")
 
 
 def test_the_epoch_s_loss_is_the_mean_over_its_samples(tmp_path: Path) -> None:
@@ -297,6 +315,32 @@ def test_values_read_a_step_late_are_logged_all_the_same(tmp_path: Path, queued:
         run_training(tmp_path, name="at-once", save_every_steps="7")
 
     assert_same_training(tmp_path / "queued", tmp_path / "at-once")
+
+
+def test_steps_that_are_not_logged_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: None
+) -> None:
+    taken_up, taken_up_before = 0, []
+
+    def take(stepper: Stepper, *about: Any) -> Step:
+        taken_up_before.append(taken_up)
+        return original_take(stepper, *about)
+
+    def require_finite(stepper: Stepper, step: Step) -> None:
+        nonlocal taken_up
+        taken_up += 1
+        original_require_finite(stepper, step)
+
+    original_take, original_require_finite = Stepper.take, Stepper.require_finite
+    monkeypatch.setattr(Stepper, "take", take)
+    monkeypatch.setattr(Stepper, "require_finite", require_finite)
+    run_training(tmp_path, name="some", epochs="2", log_every_steps="10")
+
+    # Before steps 1 to 10 none was; step 10 is left running, and 17 ends the epoch.
+    assert taken_up_before[:21] == [0] * 10 + [9] * 7 + [17] * 3 + [19]
+    monkeypatch.undo()
+    run_training(tmp_path, name="every", epochs="2")
+    assert_same_training_between_lines(tmp_path / "every", tmp_path / "some")
 
 
 @pytest.mark.parametrize("bad_step", [16, 17])

@@ -103,6 +103,8 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     """How long the last save of a run waits for room on a full disk."""
     spill_dir: str | None = None
     """Where the last save goes when there is none; None is $CKPTOP_SPILL, if set."""
+    log_every_steps: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Steps to a line of the log; more of them for steps of a few ms. On a GPU, steps between are not waited for."""
     tensorboard: bool = True
     """Write event files too."""
     system_interval_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from ckptop.store.errors import UsageError
 
+_NO_AUTOCAST = contextlib.nullcontext()
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -29,16 +29,16 @@ class Device:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context of forward pass and loss."""
         dtype = _AUTOCAST.get(self.precision)
-        return contextlib.nullcontext() if dtype is None else torch.autocast(self.torch_device.type, dtype)
+        return _NO_AUTOCAST if dtype is None else torch.autocast(self.torch_device.type, dtype)
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """A gradient scaler for fp16, whose small gradients vanish otherwise; bf16 needs none."""
         return torch.amp.GradScaler(self.torch_device.type) if self.precision == "fp16" else None
 
-    def move(self, batch: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def move(self, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The tensors on the device; a copy from pinned memory does not wait."""
         if not self.is_cuda:
-            return tuple(batch)
+            return batch
         return tuple(tensor.to(self.torch_device, non_blocking=True) for tensor in batch)
 
 

@@ -33,7 +33,7 @@ GROUPS = {
         "keep_spacing_minutes", "keep_best", "keep_milestones", "trash_days", "full_disk_patience_seconds",
         "spill_dir",
     ),
-    "Logs": ("tensorboard", "system_interval_seconds"),
+    "Logs": ("log_every_steps", "tensorboard", "system_interval_seconds"),
 }  # fmt: skip
 """Headings, and the keys under each."""
 MODEL_GROUP, OTHER_GROUP = "The task's own", "Others"

@@ -34,7 +34,9 @@ class _Batched(Dataset[tuple[torch.Tensor, ...]]):
     """A dataset indexed by `BatchKey`; travels to the workers."""
 
     def __init__(self, samples: Samples, seed: int, task: Task[Any] | None, options: TaskOptions) -> None:
-        self._samples, self._task, self._options = samples, task, options
+        self._samples, self._options = samples, options
+        self._task = task if task is not None and type(task).augment is not Task.augment else None
+        """None where nothing changes the samples."""
         self._augment_seed, self._sample_seed = mix(seed, _AUGMENT), mix(seed, _SAMPLE)
 
     def __getitem__(self, key: BatchKey) -> tuple[torch.Tensor, ...]:

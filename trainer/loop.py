@@ -96,8 +96,10 @@ class Loop:
             if self._run.should_stop:
                 self._save(must=True)
                 return False
-            self._unread.append(self._stepper.take(batches, progress))
-            self._read_values(leave=1 if self._parts.device.is_cuda else 0)
+            step = self._stepper.take(batches, progress)
+            self._unread.append(step)
+            self._read_values(leave=self._left_running())
+            self._run.progress(epoch=step.epoch, step=step.step, step_seconds=step.seconds)
             if self._due_by_steps() and progress.batch < self._batches.batch_count:
                 self._save()
         return True
@@ -145,14 +147,25 @@ class Loop:
 
     # What a step leaves behind
 
+    def _left_running(self) -> int:
+        """How many of the newest steps are not waited for: on CUDA all but the one before a step that is logged."""
+        if not self._parts.device.is_cuda:
+            return 0
+        return 1 if self._is_logged(self.progress.step) else len(self._unread)
+
+    def _is_logged(self, step: int) -> bool:
+        return step % self._config.log_every_steps == 0
+
     def _read_values(self, *, leave: int) -> None:
-        """Log the steps whose values are due; on CUDA the newest is left running."""
+        """Take up what the steps left behind, all but the `leave` newest, and log those that are due."""
         while len(self._unread) > leave:
             step = self._unread.popleft()
             self._stepper.require_finite(step)
             loss, grad_norm = step.values.read()
             self.progress.loss_sum += loss * step.samples
             self.progress.sample_count += step.samples
+            if not self._is_logged(step.step):
+                continue
             metrics = {
                 "train/loss": loss,
                 "lr": step.lr,
@@ -161,7 +174,6 @@ class Loop:
                 "samples_per_second": step.samples / step.seconds,
             }
             self.log(step.step, step.epoch, metrics)
-            self._run.progress(epoch=step.epoch, step=step.step, step_seconds=step.seconds)
             self._console.bar(step.epoch, self._config.epochs, step.step, self.total_steps, loss, step.seconds)
 
     # Saving

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.utils.data import Sampler
@@ -18,7 +19,7 @@ _ORDER = 1
 """Keeps the stream of orders apart from other uses of (seed, epoch)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchKey:
     """What a loader needs to make one batch."""
 
@@ -27,7 +28,7 @@ class BatchKey:
     """(N,) int64: positions in the dataset."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batches:
     """How a dataset is cut into micro-batches and optimizer steps."""
 
@@ -36,7 +37,7 @@ class Batches:
     batch_size: int
     accumulate: int = 1
 
-    @property
+    @cached_property
     def batch_count(self) -> int:
         """Micro-batches of an epoch."""
         full, rest = divmod(self.sample_count, self.batch_size)
