@@ -3,7 +3,8 @@
 Both loops do the same arithmetic: a shuffled batch, forward, backward, the gradient's norm, the optimizer, and both
 read the loss. The trainer adds its order of samples, a line of metrics a step, TensorBoard events, the heartbeat,
 control requests and samples of the machine; saving and evaluation are left out on both sides. The two take turns,
-block by block, so that whatever else the machine does hits both alike; a ratio is the median of the blocks'.
+block by block and each first in its turn, on one model and one optimizer, so that whatever else the machine does and
+wherever the weights lie hits both alike; a ratio is the median of the blocks'.
 
 `ratio` is by the clock. `CPU` is by the processor time of the loop's own thread, which a busy machine disturbs less
 and which does not see what the other threads take.
@@ -77,11 +78,9 @@ CASES = (
 class Bare:
     """What one writes on a page."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    def __init__(self, case: Case, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.case, self.model, self.optimizer = case, model, optimizer
         self.inputs, self.targets = case.data().tensors
-        self.model = case.task.build_model(case.options)
-        self.optimizer = build_optimizer(case.config(), self.model.parameters())
 
     def block(self) -> None:
         """One pass over the data."""
@@ -100,10 +99,15 @@ class Bare:
 class Ours:
     """The trainer's own loop, an epoch a block."""
 
-    def __init__(self, case: Case, run: Run, events: EventWriter | None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        run: Run,
+        events: EventWriter | None,
+    ) -> None:
         task, config, data = case.task, case.config(), case.data()
-        model = task.build_model(case.options)
-        optimizer = build_optimizer(config, model.parameters())
         batches = Batches(len(data), case.batch_size)
         loader = EpochLoader(data, batches, seed=0, task=task, options=case.options)
         parts = Parts(
@@ -144,11 +148,14 @@ def measure(case: Case, blocks: int, *, tensorboard: bool) -> Iterator[tuple[Sec
         run = Run.create(Path(store), name="benchmark", task=case.task.name)
         events = EventWriter(run.paths.tensorboard, 0) if tensorboard else None
         system = SystemSampler(run.log_system, 5.0)
-        bare, ours = Bare(case), Ours(case, run, events)
+        model = case.task.build_model(case.options)
+        optimizer = build_optimizer(case.config(), model.parameters())
+        bare, ours = Bare(case, model, optimizer), Ours(case, model, optimizer, run, events)
         for number in range(blocks + 1):
-            pair = time_block(bare.block, case.steps), time_block(ours.block, case.steps)
+            turns = [bare.block, ours.block][:: 1 if number % 2 else -1]
+            first, second = (time_block(block, case.steps) for block in turns)
             if number > 0:  # the first warms up
-                yield pair
+                yield (first, second) if number % 2 else (second, first)
         system.close()
         if events is not None:
             events.close()
