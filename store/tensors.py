@@ -11,6 +11,7 @@ import os
 import pickle
 import platform
 import socket
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -160,7 +161,8 @@ def read_state(path: Path, device: str | torch.device | None = None) -> State:
     except pickle.UnpicklingError as error:
         first = str(error).partition("\n")[0]
         raise Damaged(f"{path} was not loaded: it is not plain tensors and data ({first})") from None
-    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, struct.error, zipfile.BadZipFile) as error:
+        # torch takes any file that is no zip for a pickle of old, and reads it as far as it gets
         first = str(error).partition("\n")[0]
         raise Damaged(f"{path} is not a readable checkpoint: {first}") from None
     if not isinstance(state, dict):
