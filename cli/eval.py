@@ -120,12 +120,12 @@ def _row(score: Score, metrics: list[str]) -> list[str]:
 
 def _tell_problems(scores: Scores) -> int:
     """Each once, on stderr; the first one's exit code."""
-    problems = [score.problem for score in scores.scores if score.problem is not None]
-    for line in dict.fromkeys(map(_line, problems)):
+    told = [(score, score.problem) for score in scores.scores if score.problem is not None]
+    for line in dict.fromkeys("not written: " * bool(score.values) + _line(problem) for score, problem in told):
         click.echo(f"ckptop: {clean(line)}", err=True)
-    if not problems:
+    if not told:
         return EXIT_DONE
-    first = problems[0]
+    _, first = told[0]
     return first.exit_code if isinstance(first, CkptopError) else DiskError.exit_code
 
 

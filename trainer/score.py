@@ -81,8 +81,8 @@ class Evaluation:
             UsageError: The files are of different tasks, or the name cannot be used.
             DataError: The labelled file is unusable.
         """
-        self._files = [described(file) for file in {file.path: file for file in files}.values()]
         self._inference, self._part, self._record = inference, part, record
+        self._files, self._unknown = _all_described(files)
         self._task = _common_task(self._files, inference)
         self._parts: dict[tuple[object, ...], tuple[EpochLoader, DataSource]] = {}
         self._labelled: tuple[Samples, DataSource] | None = None
@@ -104,7 +104,7 @@ class Evaluation:
             UsageError, TrainingFailed: Configuration, device or memory: nothing more can be scored.
         """
         known: dict[object, Score] = {}
-        scores = []
+        scores = list(self._unknown)
         for place, file in enumerate(self._files):
             score = known.get(_bytes_of(file)) or self._scored(file, place, advance)
             if score.values:
@@ -184,6 +184,21 @@ class Evaluation:
                     f"eval/{self.name} of {others[0].key}{more} was made on other data; score all of {view.name} anew, "
                     f"or call this data otherwise with --as NAME"
                 )
+
+
+def _all_described(files: Sequence[ModelFile]) -> tuple[list[ModelFile], list[Score]]:
+    """Each file once; those of which too little is known to score them apart, unless they are all there is."""
+    known, unknown = [], []
+    first: Exception = UsageError("there is nothing to score")
+    for file in {file.path: file for file in files}.values():
+        try:
+            known.append(described(file))
+        except (NotFound, Damaged) as error:
+            unknown.append(Score(file=file, problem=error))
+            first = error
+    if not known:
+        raise first
+    return known, unknown
 
 
 def _common_task(files: Sequence[ModelFile], inference: Inference) -> Task[Any]:

@@ -63,13 +63,13 @@ class Trained:
 
 
 def described(file: ModelFile) -> ModelFile:
-    """A file with nothing beside it, with the configuration that it holds itself.
+    """The file, with the configuration that it holds itself where nothing beside it says.
 
     Raises:
         NotFound: It is gone.
-        Damaged: It is no checkpoint of ckptop.
+        Damaged: Its manifest is unreadable, or it is no checkpoint of ckptop.
     """
-    if file.config is not None or file.info is not None:
+    if file.config is not None:
         return file
     _verify(file)
     config = tensors.read_state(file.path).get("config")
