@@ -3,19 +3,21 @@
 Both loops do the same arithmetic: a shuffled batch, forward, backward, the gradient's norm, the optimizer, and both
 read the loss. The trainer adds its order of samples, a line of metrics a step, TensorBoard events, the heartbeat,
 control requests and samples of the machine; saving and evaluation are left out on both sides. The two take turns,
-block by block and each first in its turn, on one model and one optimizer, so that whatever else the machine does and
-wherever the weights lie hits both alike; a ratio is the median of the blocks'.
+block by block in an order drawn each time, on one model and one optimizer, so that whatever else the machine does and
+wherever the weights lie hits both alike; a ratio is the median of the blocks'. The control is the bare loop against
+itself: what differs from 1 there is the machine's doing.
 
 `ratio` is by the clock. `CPU` is by the processor time of the loop's own thread, which a busy machine disturbs less
 and which does not see what the other threads take.
 
-    python benchmarks/trainer.py [--blocks N] [--no-tensorboard]
+    python benchmarks/trainer.py [--blocks N] [--log-every-steps N] [--no-tensorboard]
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import random
 import statistics
 import tempfile
 import time
@@ -57,9 +59,11 @@ class Case:
     batch_size: int
     steps: int
 
-    def config(self) -> TrainConfig[Any]:
+    def config(self, log_every_steps: int) -> TrainConfig[Any]:
         """The configuration of both loops."""
-        return TrainConfig(batch_size=self.batch_size, clip_norm=CLIP_NORM, model=self.options)
+        return TrainConfig(
+            batch_size=self.batch_size, clip_norm=CLIP_NORM, log_every_steps=log_every_steps, model=self.options
+        )
 
     def data(self) -> TensorDataset:
         """A block's worth of the task's own training samples, repeated."""
@@ -102,12 +106,13 @@ class Ours:
     def __init__(
         self,
         case: Case,
+        config: TrainConfig[Any],
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         run: Run,
         events: EventWriter | None,
     ) -> None:
-        task, config, data = case.task, case.config(), case.data()
+        task, data = case.task, case.data()
         batches = Batches(len(data), case.batch_size)
         loader = EpochLoader(data, batches, seed=0, task=task, options=case.options)
         parts = Parts(
@@ -136,26 +141,37 @@ class Seconds(NamedTuple):
     cpu: float
 
 
+class Turn(NamedTuple):
+    """A block of each, one right after the other."""
+
+    bare: Seconds
+    ours: Seconds
+    again: Seconds
+    """The bare loop a second time: what a ratio is where there is no difference."""
+
+
 def time_block(block: Callable[[], None], steps: int) -> Seconds:
     clock, cpu = time.perf_counter(), time.thread_time()
     block()
     return Seconds((time.perf_counter() - clock) / steps, (time.thread_time() - cpu) / steps)
 
 
-def measure(case: Case, blocks: int, *, tensorboard: bool) -> Iterator[tuple[Seconds, Seconds]]:
-    """A step of the bare loop and of ours, block by block."""
+def measure(case: Case, blocks: int, log_every_steps: int, *, tensorboard: bool) -> Iterator[Turn]:
+    """Turn by turn, in an order drawn each time."""
     with tempfile.TemporaryDirectory() as store:
         run = Run.create(Path(store), name="benchmark", task=case.task.name)
         events = EventWriter(run.paths.tensorboard, 0) if tensorboard else None
         system = SystemSampler(run.log_system, 5.0)
+        config = case.config(log_every_steps)
         model = case.task.build_model(case.options)
-        optimizer = build_optimizer(case.config(), model.parameters())
-        bare, ours = Bare(case, model, optimizer), Ours(case, model, optimizer, run, events)
+        optimizer = build_optimizer(config, model.parameters())
+        bare, ours = Bare(case, model, optimizer), Ours(case, config, model, optimizer, run, events)
+        sides = {"bare": bare.block, "ours": ours.block, "again": bare.block}
+        order = random.Random(0)  # noqa: S311 - no secret
         for number in range(blocks + 1):
-            turns = [bare.block, ours.block][:: 1 if number % 2 else -1]
-            first, second = (time_block(block, case.steps) for block in turns)
+            turn = {name: time_block(sides[name], case.steps) for name in order.sample(list(sides), len(sides))}
             if number > 0:  # the first warms up
-                yield (first, second) if number % 2 else (second, first)
+                yield Turn(**turn)
         system.close()
         if events is not None:
             events.close()
@@ -165,17 +181,29 @@ def measure(case: Case, blocks: int, *, tensorboard: bool) -> Iterator[tuple[Sec
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=15)
+    parser.add_argument("--log-every-steps", type=int, default=1)
     parser.add_argument("--no-tensorboard", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    print(f"{'step':>7}  {'bare':>9}  {'ckptop':>9}  {'ratio':>6}  {'CPU':>6}  {'more CPU':>9}   budget 1.02")
+    print(f"{'step':>7}  {'bare':>9}  {'ckptop':>9}  {'ratio':>6}  {'CPU':>6}  {'control':>7}  {'':>6}   budget 1.02")
     for case in CASES:
-        pairs = list(measure(case, arguments.blocks, tensorboard=not arguments.no_tensorboard))
-        bare, ours = (statistics.median(side.clock for side in sides) * 1e3 for sides in zip(*pairs, strict=True))
-        ratio = statistics.median(our.clock / their.clock for their, our in pairs)
-        cpu_ratio = statistics.median(our.cpu / their.cpu for their, our in pairs)
-        more = statistics.median(our.cpu - their.cpu for their, our in pairs) * 1e6
-        print(f"{case.name:>7}  {bare:6.2f} ms  {ours:6.2f} ms  {ratio:6.3f}  {cpu_ratio:6.3f}  {more:6.0f} µs")
+        turns = list(
+            measure(case, arguments.blocks, arguments.log_every_steps, tensorboard=not arguments.no_tensorboard)
+        )
+        bare, ours = (
+            statistics.median(side.clock for side in sides) * 1e3 for sides in list(zip(*turns, strict=True))[:2]
+        )
+        ratios = [ratio for name in ("ours", "again") for ratio in _ratios(turns, name)]
+        print(f"{case.name:>7}  {bare:6.2f} ms  {ours:6.2f} ms  " + "  ".join(f"{ratio:6.3f}" for ratio in ratios))
+
+
+def _ratios(turns: list[Turn], name: str) -> tuple[float, float]:
+    """A side against the bare loop: by the clock, and by processor time."""
+    sides = [(getattr(turn, name), turn.bare) for turn in turns]
+    return (
+        statistics.median(side.clock / bare.clock for side, bare in sides),
+        statistics.median(side.cpu / bare.cpu for side, bare in sides),
+    )
 
 
 if __name__ == "__main__":
