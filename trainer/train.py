@@ -32,6 +32,7 @@ from ckptop.trainer.loop import Loop
 from ckptop.trainer.options import Settled, TrainOptions, free_name, settle
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.registry import load_task
+from ckptop.trainer.rehearsed import RehearsedRun, measure, run_class
 from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
 from ckptop.trainer.saving import keeping_rules, trash_limit
 from ckptop.trainer.stepping import NotFinite
@@ -139,6 +140,8 @@ def _attempt(run: Run, task: Task[Any], settled: Settled, device: Device, data: 
     """Build, begin, train and judge; what runs beside the loop has ended on return."""
     config = settled.config
     parts, progress, rng_state = build(task, config, data, device, run)
+    if isinstance(run, RehearsedRun):
+        run.follow(progress)
     with contextlib.ExitStack() as beside:
         events = EventWriter(run.paths.tensorboard, run.start.from_step) if config.tensorboard else None
         if events is not None:
@@ -150,6 +153,8 @@ def _attempt(run: Run, task: Task[Any], settled: Settled, device: Device, data: 
             events.add(run.start.from_step, hparams_start(run.name, dotted(config), parts.result_names))
         finished, gpus = _fit(loop, run, parts, console)
         summary = judge(run, parts, loop, console, data, events, gpus) if finished else {}
+    if isinstance(run, RehearsedRun):
+        measure(run, parts, data)
     if not finished:
         console.say(f"Stopped at step {progress.step:,} ({run.stop_reason}); --resume auto goes on")
     state: Literal["finished", "stopped"] = "finished" if finished else "stopped"
@@ -183,7 +188,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
     while True:
         name = settled.name or free_name(settled.store, task.name)
         try:
-            return Run.create(
+            return run_class().create(
                 settled.store, name=name, task=task.name, config=as_dict(config), seed=config.seed,
                 metric=choose_metric(task, config), data=DataSource(path=data.path, hash=data.hash),
                 resume=settled.resume,
