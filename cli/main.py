@@ -15,6 +15,7 @@ import click
 COMMANDS = {
     "demo": "demo",
     "train": "train",
+    "rehearse": "rehearse",
     "resume": "resume",
     "ls": "listing",
     "show": "show",
@@ -39,6 +40,7 @@ COMMANDS = {
 _SUMMARIES = {
     "demo": "Train two real models in the background and watch them.",
     "train": "Train a task, headless.",
+    "rehearse": "Try a training for a few steps: is it safe to leave overnight?",
     "resume": "Go on with a run, in the background, where it stopped.",
     "ls": "List runs, or a run's checkpoints.",
     "show": "Print everything known of a checkpoint, a run or a release.",
