@@ -68,7 +68,7 @@ def resume(
         print_json({"run": request.run, "pid": pid, "attempt": launched.status.attempt, "from_step": step})
     else:
         done = f"Resumed {run}" if fork is None else f"Forked {run} as {fork}"
-        click.echo(f"{done} from {format_count(step)} (pid {pid}).")
+        click.echo(f"{done} from step {format_count(step)} (pid {pid}).")
 
 
 def _new_run(store: Store, name: str) -> RunPaths:

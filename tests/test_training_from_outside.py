@@ -76,7 +76,7 @@ def test_a_killed_trainer_is_crashed_and_goes_on_from_its_newest_checkpoint(
 
     assert run(["resume", "job"]) == 0
 
-    assert f"Resumed job from {crashed.latest.step:,} (pid " in capsys.readouterr().out
+    assert f"Resumed job from step {crashed.latest.step:,} (pid " in capsys.readouterr().out
     newest = crashed.latest.step
     wait_for(lambda: (latest := view_of(trainer).latest) and latest.step > newest, "a newer checkpoint")
     resumed = view_of(trainer)

@@ -371,7 +371,7 @@ async def test_resume_tells_the_child_what_was_changed(
     assert "lr was 0.001, the run will no longer be bitwise exact" in sheet(dashboard)
     assert "$ ckptop resume mine --from best --epochs 40 --set lr=3e-4" in sheet(dashboard)
     await press_yes(dashboard)
-    await dashboard.until(lambda: "Resumed mine from 288 (pid 4711)." in dashboard.toasts, "the report")
+    await dashboard.until(lambda: "Resumed mine from step 288 (pid 4711)." in dashboard.toasts, "the report")
 
     assert list(told[0]) == [
         "resume", "mine", "--from", "best", "--epochs", "40", "--set", "lr=3e-4", "--store", str(store),

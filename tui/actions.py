@@ -210,7 +210,7 @@ class Actions:
             self.say(answer.error, "error")
             return
         step, pid = answer.facts.get("from_step", 0), answer.facts.get("pid", "?")
-        self.say(f"Resumed {clean(view.name)} from {format_count(int(step))} (pid {pid}).")
+        self.say(f"Resumed {clean(view.name)} from step {format_count(int(step))} (pid {pid}).")
 
     # Shared.
 
