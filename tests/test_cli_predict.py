@@ -84,6 +84,7 @@ def test_every_format_holds_the_answers_of_the_model(here: Path, capsys: pytest.
     for place in range(10):
         column = [np.float32(row[f"probability_{place}"]) for row in rows]
         assert (np.array(column) == probabilities[:, place]).all(), "the decimals mean the same float32"
+        assert rows[0][f"probability_{place}"] == str(probabilities[0, place]), "and are the shortest that do"
         assert [json.loads(line)[f"probability_{place}"] for line in lines] == [
             float(row[f"probability_{place}"]) for row in rows
         ]
