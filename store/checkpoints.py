@@ -26,6 +26,7 @@ from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metr
 from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.promote import release_state
 from ckptop.store.records import Metric, Mode
+from ckptop.store.registry import read_registry, release_path
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.saving import RunLink, SavePoint, Saver
 from ckptop.store.staging import remove_stale
@@ -398,14 +399,23 @@ class CheckpointManager:
         return {name: sorted(self._live(name), key=lambda info: info.order) for name in wanted}
 
     def _live(self, tier: Tier) -> list[CheckpointInfo]:
-        return scan_tier(self.production_dir, tier) if tier == "production" else self._saver.live(tier)
+        if tier != "production":
+            return self._saver.live(tier)
+        released = {release.file for release in read_registry(self._store).releases}  # not what was cut off before that
+        return [info for info in scan_tier(self.production_dir, tier) if info.name in released]
 
     def has_step(self, epoch: int, step: int) -> bool:
         """Whether this attempt committed a training checkpoint of that step."""
         return self._training_at(epoch, step) is not None
 
     def get_latest_checkpoint(self, tier: Tier = "training") -> Path | None:
-        """The newest committed checkpoint of a tier, None where there is none yet."""
+        """The newest committed checkpoint of a tier, None where there is none yet.
+
+        Of releases it is the one that `latest` means: never a yanked one, an older one after a rollback.
+        """
+        if tier == "production":
+            newest = read_registry(self._store).newest()
+            return release_path(self._store, newest) if newest is not None else None
         if tier == "training":
             latest = latest_of(self._live("training"))
         else:

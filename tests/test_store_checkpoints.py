@@ -20,10 +20,12 @@ from tiny_model import HASTY, METRIC, find, make_run, manager_of, save, tiny_mod
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import read_json
-from ckptop.store.layout import manifest_path
+from ckptop.store.layout import StorePaths, manifest_path
 from ckptop.store.loading import load_checkpoint, resume_training
 from ckptop.store.manifest import Manifest, encode
+from ckptop.store.names import Version
 from ckptop.store.promote import promote_to_milestone
+from ckptop.store.releases import rollback
 from ckptop.store.run import Run
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
@@ -609,3 +611,23 @@ def test_a_training_checkpoint_deleted_meanwhile_costs_the_milestone_a_copy(tmp_
 
     assert made is not None
     assert Path(made).exists()
+
+
+def test_the_latest_release_is_the_one_that_latest_means(manager: CheckpointManager) -> None:
+    assert manager.get_latest_checkpoint("production") is None
+    first = Path(manager.save_production_checkpoint(tiny_model(1), "1.0.0", {}, {}))
+    second = Path(manager.save_production_checkpoint(tiny_model(2), "1.1.0", {}, {}))
+    assert manager.get_latest_checkpoint("production") == second
+
+    rollback(StorePaths(manager.checkpoint_dir), "model", Version(1, 0, 0), HASTY)
+
+    assert manager.get_latest_checkpoint("production") == first
+    assert sorted(names(manager, "production")) == [first.name, second.name]
+
+
+def test_a_release_that_was_cut_off_before_its_line_is_none(manager: CheckpointManager) -> None:
+    path = Path(manager.save_production_checkpoint(tiny_model(1), "1.0.0", {}, {}))
+    path.with_name("model_v2.0.0.pt").write_bytes(path.read_bytes())
+
+    assert names(manager, "production") == [path.name]
+    assert manager.get_latest_checkpoint("production") == path
