@@ -133,12 +133,12 @@ class Trainers:
         environment = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
         environment[REHEARSAL_VARIABLE] = msgspec.json.encode(orders).decode()
         argv = [sys.executable, "-m", "ckptop.cli", *_arguments(self._subject, self._store, name), *more]
+        log = self._store / name / "metrics.jsonl"
+        steps_of_run_before = len(step_lines(log))
         with self._output.open("ab") as output:
             child = subprocess.Popen(
                 argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        log = self._store / name / "metrics.jsonl"
-        steps_of_run_before = len(step_lines(log))
         try:
             self._watch(child.pid, log, steps_of_run_before)
         finally:
