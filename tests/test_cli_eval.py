@@ -393,6 +393,22 @@ def test_a_score_that_is_no_number_is_ranked_last(here: Path, capsys: pytest.Cap
     assert told["scores"][-1]["metrics"]["eval/val/smape"] == "NaN"
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_a_batch_that_does_not_fit_says_what_would(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", refuse)
+
+    assert run(["eval", "digits:latest"]) == 16
+    assert run(["predict", "digits:latest", "--data", "photos.csv", "--out", "out.csv"]) == 16
+
+    told = capsys.readouterr().err
+    assert told.count("--batch-size 32 or --device cpu needs less") == told.count("\n") == 2
+
+
 def test_progress_is_shown_on_a_terminal_alone(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

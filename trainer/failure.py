@@ -33,7 +33,7 @@ def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[No
         raise
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             failed = TrainingFailed(f"out of memory: {first}; {_advice(run, config)}")
         elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             failed = TrainingFailed(f"torch.compile failed: {first}; --set compile=false goes on without it")
@@ -44,7 +44,8 @@ def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[No
         raise failed from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the host had no more memory to give."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)

@@ -24,6 +24,7 @@ from ckptop.store.verify import verify_checkpoint
 from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.config import TrainConfig, layered
 from ckptop.trainer.device import Device, open_device
+from ckptop.trainer.failure import is_out_of_memory
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.registry import load_task
 from ckptop.trainer.task import Samples, Task
@@ -145,7 +146,9 @@ def memory_is_told(batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         first = str(error).partition("\n")[0]
         smaller = max(1, batch_size // 2)
         raise TrainingFailed(f"out of memory: {first}; --batch-size {smaller} or --device cpu needs less") from error
