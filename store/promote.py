@@ -88,7 +88,7 @@ class Requirement:
         """Raise StoreError, with the value there is, unless the checkpoint reaches it."""
         value = info.metric(self.metric)
         if value is None:
-            recorded = ", ".join(info.manifest.metrics) if info.manifest else "nothing"
+            recorded = ", ".join([*info.manifest.metrics, *info.manifest.evaluated]) if info.manifest else "nothing"
             raise NotFound(f"{info.key} recorded no {self.metric}; it recorded {recorded}")
         if not _SIGNS[self.sign](value, self.value):
             raise RequirementNotMet(
