@@ -102,7 +102,7 @@ def test_a_task_that_resumes_exactly_is_safe_and_nothing_is_left_behind(
 ) -> None:
     """Nine steps of an accumulating bf16 training, past an epoch's end: killed for real, and the same bits."""
     store = tmp_path / "runs"
-    settings = (*QUICK, "--set", "accumulate=4", "--set", "precision=bf16")
+    settings = (*QUICK, "--set", "accumulate=4", "--set", "precision=bf16", "--set", "log_every_steps=50")
 
     code, answer = rehearsed(capsys, "diabetes", "--store", str(store), "--steps", "9", "--epochs", "50", *settings)
 
@@ -119,6 +119,8 @@ def test_a_task_that_resumes_exactly_is_safe_and_nothing_is_left_behind(
     assert figures["measured"]["validation"]["batches"] == figures["measured"]["validation"]["batch_count"]
     assert figures["measured"]["peak_memory_bytes"] > 100 * 2**20
     assert figures["sizes"]["checkpoint_bytes"] > 5000
+    assert 1 < figures["sizes"]["step_log_bytes"] < 100  # a line each 50 steps, as the run would write
+    assert "39 logged values" in check_named(answer, "resume")["detail"]  # of every step, all the same
     assert {check["verdict"] for check in answer["checks"] if check["name"] not in ("memory", "disk")} == {"ok"}
     assert not store.exists()
 
@@ -194,6 +196,19 @@ def test_a_wrong_option_keeps_the_exit_code_and_the_words_of_the_trainer(
 
     assert capsys.readouterr().err == "ckptop: unknown configuration key 'epoch'; did you mean epochs?\n"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_value_of_what_a_rehearsal_overrides_is_refused_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text("log_every_steps = 0\nepochs = 3\n")
+
+    assert run(["rehearse", "digits", "--store", str(tmp_path / "runs"), "--set", "on_nan=maybe"]) == 2
+    assert run(["rehearse", "digits", "--store", str(tmp_path / "runs"), "--config", str(tmp_path / "mine.toml")]) == 2
+
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0] == "ckptop: on_nan: expected one of stop, rollback, got 'maybe'"
+    assert errors[1] == "ckptop: log_every_steps: expected int >= 1, got 0"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -26,10 +26,11 @@ from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, CkptopError
 from ckptop.store.records import RunRecord
 from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.views import RunView, read_run
+from ckptop.trainer.config import TaskOptions, TrainConfig, assignments, layered, read_toml
 from ckptop.trainer.rehearsal_records import REHEARSAL_VARIABLE, Orders
 
-_OVERRIDES = (("on_nan", "stop"), ("spill_dir", "none"), ("full_disk_patience_seconds", "0"))
-"""A rehearsal fails at once where a run would go on, wait, or write to another disk."""
+_OVERRIDES = {"on_nan": "stop", "spill_dir": "none", "full_disk_patience_seconds": "0", "log_every_steps": "1"}
+"""A rehearsal fails at once where a run would go on, wait, or write to another disk; it compares every step's loss."""
 _NOT_PASSED_ON = frozenset({RESUME_VARIABLE, "CKPTOP_SPILL"})
 _BAD_INPUT = frozenset({2, 10, 11, 13, 15, 17})
 """Exit codes of a trainer that was asked for what it cannot do."""
@@ -178,6 +179,20 @@ class Trainers:
         return lines[-1].strip().removeprefix("ckptop: ") if lines else "it said nothing"
 
 
+def overridden(subject: Subject) -> TrainConfig[TaskOptions]:
+    """A configuration in which the keys that a rehearsal overrides have the run's own values, the others a default.
+
+    A value that a task's own defaults give such a key is not known here.
+
+    Raises:
+        UsageError: A value is wrong: the trainers would not notice, since they never see it.
+    """
+    file = read_toml(subject.config_file) if subject.config_file is not None else {}
+    given = [pair for pair in subject.assignments if pair[0] in _OVERRIDES]
+    config = layered(TrainConfig(model=TaskOptions()), {key: file[key] for key in file.keys() & _OVERRIDES.keys()})
+    return layered(config, assignments(given), lax=True)
+
+
 def step_lines(log: Path) -> list[StepLine]:
     """The lines of steps in a metric log, in the order of the file; none without a file."""
     try:
@@ -195,6 +210,6 @@ def _arguments(subject: Subject, store: Path, name: str) -> list[str]:
         arguments += ["--data", str(subject.data)]
     if subject.config_file is not None:
         arguments += ["--config", str(subject.config_file)]
-    for key, value in (*subject.assignments, *_OVERRIDES):
+    for key, value in (*subject.assignments, *_OVERRIDES.items()):
         arguments += ["--set", f"{key}={value}"]
     return arguments

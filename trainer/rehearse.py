@@ -20,7 +20,7 @@ from ckptop.host.machine import disk_space
 from ckptop.host.units import format_value
 from ckptop.store.events import read_events
 from ckptop.store.files import read_json
-from ckptop.trainer.child_trainers import Ended, Failed, Subject, Trainers, step_lines
+from ckptop.trainer.child_trainers import Ended, Failed, Subject, Trainers, overridden, step_lines
 from ckptop.trainer.forecast import (
     Check,
     HostMemory,
@@ -88,10 +88,10 @@ def rehearse(subject: Subject, steps: int, on_step: Callable[[int], None] = lamb
 
     Raises:
         Refused: The task, the data or the configuration is wrong, as the trainer says.
-        UsageError: The store is a file.
+        UsageError: The store is a file, or a value that is overridden for the rehearsal is wrong.
         OSError: The store cannot be written.
     """
-    memory, trash = available_memory(), trash_bytes(subject.store)
+    own, memory, trash = overridden(subject), available_memory(), trash_bytes(subject.store)
     with hidden_store(subject.store) as store:
         free = disk_space(store).free_bytes
         trainers = Trainers(subject, store, on_step)
@@ -100,7 +100,8 @@ def rehearse(subject: Subject, steps: int, on_step: Callable[[int], None] = lamb
             exactness = _kill_and_resume(trainers, straight)
         except Failed as failure:
             return Rehearsal(safe=False, conclusion=f"not safe: {failure}")
-        return _answer(straight, exactness, memory, free, trash)
+        sizes = _sizes(straight, own.log_every_steps, free, trash)
+        return _answer(straight, exactness, memory, sizes)
 
 
 def _kill_and_resume(trainers: Trainers, straight: Ended) -> _Exactness:
@@ -157,13 +158,13 @@ def _likely_cause(rules: Rules, repeats: bool, nondeterministic: Sequence[str]) 
     return f"likely {', or '.join(causes)}"
 
 
-def _answer(straight: Ended, exactness: _Exactness, memory: HostMemory, free_bytes: int, trash_bytes: int) -> Rehearsal:
+def _answer(straight: Ended, exactness: _Exactness, memory: HostMemory, sizes: Sizes) -> Rehearsal:
     rules, resumed = Rules.of(straight.record.config), exactness.resumed
     ended = [straight] if resumed is None else [straight, resumed]
     status = straight.view.status
     total_steps = (status.total_steps if status is not None else None) or straight.latest.step
     measured = _most_demanding([read_json(run.view.root / MEASURED, Measured) for run in ended])
-    pace, sizes = _pace(straight, ended), _sizes(straight, free_bytes, trash_bytes)
+    pace = _pace(straight, ended)
     seconds, now = total_seconds(rules, total_steps, pace, measured), time.time()
     checks = (
         exactness.check, _check_loss(straight), check_time(rules, total_steps, pace, measured, now, _job_end()),
@@ -212,14 +213,14 @@ def _pace(straight: Ended, ended: Sequence[Ended]) -> Pace:
     )
 
 
-def _sizes(straight: Ended, free_bytes: int, trash_bytes: int) -> Sizes:
+def _sizes(straight: Ended, log_every_steps: int, free_bytes: int, trash_bytes: int) -> Sizes:
     paths, latest = straight.view.paths, straight.latest
     stem = latest.path.name.removesuffix(".pt")
     logs = paths.metrics.stat().st_size + sum(file.stat().st_size for file in paths.tensorboard.glob("*"))
     samples = paths.system.read_bytes().splitlines() if paths.system.exists() else []
     return Sizes(
         checkpoint_bytes=sum(file.stat().st_size for file in latest.path.parent.glob(f"{stem}.*")),
-        step_log_bytes=logs / latest.step,
+        step_log_bytes=logs / latest.step / log_every_steps,
         sample_bytes=statistics.fmean(map(len, samples)) if samples else 0.0,
         free_bytes=free_bytes,
         trash_bytes=trash_bytes,
