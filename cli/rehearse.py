@@ -19,7 +19,7 @@ from ckptop.host.terminal import clean
 from ckptop.store.errors import EXIT_DONE, EXIT_NO
 
 if TYPE_CHECKING:
-    from ckptop.trainer.rehearse import Rehearsal
+    from ckptop.trainer.rehearsal.rehearse import Rehearsal
 
 DEFAULT_STEPS = 8
 _COLUMNS = 80
@@ -53,8 +53,8 @@ def rehearse(
     """
     task = require_task(task)
     require_extra()
-    from ckptop.trainer.child_trainers import Subject
-    from ckptop.trainer.rehearse import rehearse as run_rehearsal
+    from ckptop.trainer.rehearsal.child_trainers import Subject
+    from ckptop.trainer.rehearsal.rehearse import rehearse as run_rehearsal
 
     given = assignments_of(settings, shortcuts)
     subject = Subject(task=task, store=store_path, data=data, config_file=config_file, assignments=given)

@@ -27,12 +27,12 @@ from ckptop.store.records import Process
 from ckptop.store.run import Run
 from ckptop.store.scan import StoreScan
 from ckptop.store.store import Store
-from ckptop.trainer.comparing import different_states, different_values, logged_values, values_before_kill
-from ckptop.trainer.forecast import Check
-from ckptop.trainer.hidden_store import available_memory, hidden_store
-from ckptop.trainer.rehearsal_records import REHEARSAL_VARIABLE
-from ckptop.trainer.rehearse import Rehearsal
-from ckptop.trainer.rehearsed import RehearsedRun, run_class
+from ckptop.trainer.rehearsal.comparing import different_states, different_values, logged_values, values_before_kill
+from ckptop.trainer.rehearsal.forecast import Check
+from ckptop.trainer.rehearsal.hidden_store import available_memory, hidden_store
+from ckptop.trainer.rehearsal.records import REHEARSAL_VARIABLE
+from ckptop.trainer.rehearsal.rehearse import Rehearsal
+from ckptop.trainer.rehearsal.rehearsed import RehearsedRun, run_class
 from ckptop.trainer.state import Progress
 
 QUICK = ("--set", "model.hidden=[8]", "--set", "batch_size=16")

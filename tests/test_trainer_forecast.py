@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ckptop.trainer.config import TaskOptions, TrainConfig, as_dict
-from ckptop.trainer.forecast import (
+from ckptop.trainer.rehearsal.forecast import (
     Check,
     HostMemory,
     Pace,
@@ -29,7 +29,7 @@ from ckptop.trainer.forecast import (
     verdict_of,
     when,
 )
-from ckptop.trainer.rehearsal_records import Evaluated, GpuMemory, Measured
+from ckptop.trainer.rehearsal.records import Evaluated, GpuMemory, Measured
 
 MIB, GIB = 2**20, 2**30
 NOON = datetime(2025, 11, 21, 12, 0).timestamp()

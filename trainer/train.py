@@ -32,7 +32,7 @@ from ckptop.trainer.loop import Loop
 from ckptop.trainer.options import Settled, TrainOptions, free_name, settle
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.registry import load_task
-from ckptop.trainer.rehearsed import RehearsedRun, measure, run_class
+from ckptop.trainer.rehearsal.rehearsed import RehearsedRun, measure, run_class
 from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
 from ckptop.trainer.saving import keeping_rules, trash_limit
 from ckptop.trainer.stepping import NotFinite

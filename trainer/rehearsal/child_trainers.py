@@ -27,7 +27,7 @@ from ckptop.store.records import RunRecord
 from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.views import RunView, read_run
 from ckptop.trainer.config import TaskOptions, TrainConfig, assignments, layered, read_toml
-from ckptop.trainer.rehearsal_records import REHEARSAL_VARIABLE, Orders
+from ckptop.trainer.rehearsal.records import REHEARSAL_VARIABLE, Orders
 
 _OVERRIDES = {"on_nan": "stop", "spill_dir": "none", "full_disk_patience_seconds": "0", "log_every_steps": "1"}
 """A rehearsal fails at once where a run would go on, wait, or write to another disk; it compares every step's loss."""

@@ -26,7 +26,7 @@ from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.evaluate import evaluate
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.parts import Parts
-from ckptop.trainer.rehearsal_records import MEASURED, REHEARSAL_VARIABLE, Evaluated, GpuMemory, Measured, Orders
+from ckptop.trainer.rehearsal.records import MEASURED, REHEARSAL_VARIABLE, Evaluated, GpuMemory, Measured, Orders
 from ckptop.trainer.state import Progress
 from ckptop.trainer.task import TaskData
 

@@ -29,7 +29,7 @@ from ckptop.store.run_trash import list_deleted_runs
 from ckptop.store.state import identity_of
 from ckptop.store.store import Store
 from ckptop.store.trash import bytes_freed_by_purge, list_trash
-from ckptop.trainer.forecast import HostMemory
+from ckptop.trainer.rehearsal.forecast import HostMemory
 
 PREFIX = ".rehearsal-"
 _OWNER = "owner.json"

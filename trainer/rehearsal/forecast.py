@@ -17,7 +17,7 @@ import msgspec
 
 from ckptop.host.units import format_bytes, format_count, format_duration, format_value
 from ckptop.store.records import Record
-from ckptop.trainer.rehearsal_records import Evaluated, Measured
+from ckptop.trainer.rehearsal.records import Evaluated, Measured
 
 Verdict = Literal["ok", "tight", "no", "unknown"]
 

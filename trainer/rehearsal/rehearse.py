@@ -20,8 +20,8 @@ from ckptop.host.machine import disk_space
 from ckptop.host.units import format_value
 from ckptop.store.events import read_events
 from ckptop.store.files import read_json
-from ckptop.trainer.child_trainers import Ended, Failed, Subject, Trainers, overridden, step_lines
-from ckptop.trainer.forecast import (
+from ckptop.trainer.rehearsal.child_trainers import Ended, Failed, Subject, Trainers, overridden, step_lines
+from ckptop.trainer.rehearsal.forecast import (
     Check,
     HostMemory,
     Pace,
@@ -37,8 +37,8 @@ from ckptop.trainer.forecast import (
     total_seconds,
     typical_step_seconds,
 )
-from ckptop.trainer.hidden_store import available_memory, hidden_store, trash_bytes
-from ckptop.trainer.rehearsal_records import MEASURED, Measured, Orders
+from ckptop.trainer.rehearsal.hidden_store import available_memory, hidden_store, trash_bytes
+from ckptop.trainer.rehearsal.records import MEASURED, Measured, Orders
 
 _STRAIGHT, _CUT = "straight", "cut"
 """Names of the two runs."""
@@ -124,7 +124,7 @@ def _kill_and_resume(trainers: Trainers, straight: Ended) -> _Exactness:
 
 def _compare(trainers: Trainers, straight: Ended, resumed: Ended, how: str) -> tuple[tuple[str, ...], Check]:
     # Imports torch, which takes longer than the comparison: only when the trainers have ended well.
-    from ckptop.trainer.comparing import different_states, different_values, logged_values, values_before_kill
+    from ckptop.trainer.rehearsal.comparing import different_states, different_values, logged_values, values_before_kill
 
     log, other_log = straight.view.paths.metrics, resumed.view.paths.metrics
     logged = logged_values(log)
