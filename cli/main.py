@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ COMMANDS = {
     "releases": "releases",
     "rollback": "releases",
     "yank": "releases",
+    "ps": "ps",
     "stop": "stop",
     "dashboard": "dashboard",
 }
@@ -57,6 +59,7 @@ _SUMMARIES = {
     "releases": "List the released versions of every model.",
     "rollback": "Let latest of a model mean another version.",
     "yank": "Take a released version out of use; its file stays.",
+    "ps": "Print every run's state: who runs, who died and why.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }
 
@@ -129,6 +132,9 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without a character shows a mark, and no traceback
+            stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:]))
 
 

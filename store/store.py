@@ -10,7 +10,7 @@ from pathlib import Path
 from ckptop.store.errors import NotFound, StoreError, UsageError
 from ckptop.store.layout import StorePaths
 from ckptop.store.names import is_run_name
-from ckptop.store.views import RunView, read_run, read_standalone
+from ckptop.store.views import RunHead, RunView, read_head, read_run, read_standalone
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,25 @@ class Store:
         """
         if self.is_standalone and name == self.root.resolve().name:
             return read_standalone(self.root)
-        root = self.root / name
-        if not is_run_name(name) or root.is_symlink() or not _is_run(root):
-            names = self.run_names()
-            there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
-            raise NotFound(f"no run {name!r} in {self.root}; there: {there}")
-        return read_run(root)
+        self._require(name)
+        return read_run(self.root / name)
+
+    def head(self, name: str) -> RunHead:
+        """Who one run is and how it does, without its checkpoints.
+
+        Raises:
+            NotFound: There is none of that name; the message lists those there are.
+        """
+        if self.is_standalone:
+            return self.run(name)
+        self._require(name)
+        return read_head(self.root / name)
+
+    def heads(self) -> list[RunHead]:
+        """All runs without their checkpoints, by name: 0.2 s for a thousand."""
+        if self.is_standalone:
+            return list(self.runs())
+        return [read_head(self.root / name) for name in self.run_names()]
 
     def runs(self) -> list[RunView]:
         """All runs, by name."""
@@ -96,6 +109,13 @@ class Store:
             with suppress(NotFound):  # deleted since it was listed
                 found.append(self.run(name))
         return found
+
+    def _require(self, name: str) -> None:
+        root = self.root / name
+        if not is_run_name(name) or root.is_symlink() or not _is_run(root):
+            names = self.run_names()
+            there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
+            raise NotFound(f"no run {name!r} in {self.root}; there: {there}")
 
 
 def _is_run(root: Path) -> bool:

@@ -27,8 +27,8 @@ _EMPTY: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """One run at one moment."""
+class RunHead:
+    """Who a run is and how it does, without its checkpoints: two small files, whatever it has saved."""
 
     name: str
     root: Path
@@ -37,12 +37,6 @@ class RunView:
     state: State
     problem: str | None
     """One clear line about what could not be read."""
-    checkpoints: tuple[CheckpointInfo, ...]
-    """Live ones of both tiers, oldest first."""
-    trash_count: int = 0
-    result: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
-    """Final metrics of the newest finished attempt, the test split's included."""
-    checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
 
     @property
     def paths(self) -> RunPaths:
@@ -53,6 +47,34 @@ class RunView:
     def metric(self) -> Metric | None:
         """What best means here."""
         return self.record.metric if self.record is not None else None
+
+    @property
+    def progress(self) -> float | None:
+        """Done part of the run, 0 to 1; None where the end is not known."""
+        if self.status is None or not self.status.total_steps:
+            return None
+        return min(1.0, self.status.step / self.status.total_steps)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until the last step at the present pace; None unless running."""
+        if self.state != "running" or self.status is None:
+            return None
+        if not self.status.total_steps or not self.status.step_seconds:
+            return None
+        return max(0, self.status.total_steps - self.status.step) * self.status.step_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RunView(RunHead):
+    """One run at one moment."""
+
+    checkpoints: tuple[CheckpointInfo, ...]
+    """Live ones of both tiers, oldest first."""
+    trash_count: int = 0
+    result: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
+    """Final metrics of the newest finished attempt, the test split's included."""
+    checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
 
     @property
     def latest(self) -> CheckpointInfo | None:
@@ -71,34 +93,26 @@ class RunView:
         return best.metric(self.metric.name) if self.metric and best else None
 
     @property
-    def progress(self) -> float | None:
-        """Done part of the run, 0 to 1; None where the end is not known."""
-        if self.status is None or not self.status.total_steps:
-            return None
-        return min(1.0, self.status.step / self.status.total_steps)
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Seconds until the last step at the present pace; None unless running."""
-        if self.state != "running" or self.status is None:
-            return None
-        if not self.status.total_steps or not self.status.step_seconds:
-            return None
-        return max(0, self.status.total_steps - self.status.step) * self.status.step_seconds
-
-    @property
     def size_bytes(self) -> int:
         """Bytes the live checkpoints hold, each inode once."""
         return sum({info.inode: info.size_bytes for info in self.checkpoints}.values())
 
 
-def read_run(root: Path) -> RunView:
-    """Read a run's directory; never raises for what is in it."""
+def read_head(root: Path) -> RunHead:
+    """Read a run's records alone; never raises for what is in them."""
     paths = RunPaths(root)
     problems: list[str] = []
     record = _read(paths.record, RunRecord, problems)
     status = _read(paths.status, Status, problems, missing_is_fine=True)
     state = _state(record, status, problems)
+    return RunHead(root.name, root, record, status, state, problems[0] if problems else None)
+
+
+def read_run(root: Path) -> RunView:
+    """Read a run's directory; never raises for what is in it."""
+    head = read_head(root)
+    paths, record, status = head.paths, head.record, head.status
+    problems = [] if head.problem is None else [head.problem]
     attempts = record.attempts if record is not None else ()
     checkpoints = read_checkpoints(paths.checkpoints, attempts, problems=problems)
     result = _result(paths) if status is not None and status.phase == "finished" else _EMPTY
@@ -107,7 +121,7 @@ def read_run(root: Path) -> RunView:
         root=root,
         record=record,
         status=status,
-        state=state,
+        state=head.state,
         problem=problems[0] if problems else None,
         checkpoints=checkpoints,
         trash_count=_trash_count(paths.checkpoints),

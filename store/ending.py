@@ -1,0 +1,44 @@
+"""How a run's last attempt ended, in a few words, from what its records say.
+
+A trainer that ends by itself writes its exit into status.json. One that was killed could not, so of a crash the
+records may know no more than that the process is gone; whatever else is recorded of it goes first.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from ckptop.host.process import current_process
+from ckptop.store.records import Status
+from ckptop.store.state import State
+
+ILL_STATES = frozenset({"stalled", "crashed", "failed", "unknown", "unreadable"})
+"""States that want a person."""
+LIVE_STATES = frozenset({"starting", "running", "paused", "stalled"})
+"""States in which a process is there."""
+
+
+def how_it_ended(status: Status | None, state: State) -> str | None:
+    """What ended a failed or crashed run, in one line that may hold anything; None for any other."""
+    if status is None or state not in ("failed", "crashed"):
+        return None
+    exit_ = status.exit
+    if exit_ is not None and exit_.error:
+        return exit_.error
+    if exit_ is not None and exit_.signal is not None:
+        return f"killed by {signal_name(exit_.signal)}"
+    if exit_ is not None and exit_.code is not None:
+        return f"exit code {exit_.code}"
+    if state == "failed":
+        return "it did not say why"
+    if status.process.boot_id != current_process().boot_id:
+        return "its machine was restarted"
+    return "its process is gone"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`; the bare number where it is none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
