@@ -34,6 +34,7 @@ COMMANDS = {
     "rollback": "releases",
     "yank": "releases",
     "ps": "ps",
+    "logs": "logs",
     "stop": "stop",
     "dashboard": "dashboard",
 }
@@ -60,6 +61,7 @@ _SUMMARIES = {
     "rollback": "Let latest of a model mean another version.",
     "yank": "Take a released version out of use; its file stays.",
     "ps": "Print every run's state: who runs, who died and why.",
+    "logs": "Print what a run's process printed; -f goes on.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }
 
