@@ -35,6 +35,7 @@ COMMANDS = {
     "yank": "releases",
     "ps": "ps",
     "logs": "logs",
+    "ctl": "ctl",
     "stop": "stop",
     "dashboard": "dashboard",
 }
@@ -62,6 +63,7 @@ _SUMMARIES = {
     "yank": "Take a released version out of use; its file stays.",
     "ps": "Print every run's state: who runs, who died and why.",
     "logs": "Print what a run's process printed; -f goes on.",
+    "ctl": "Ask a running trainer to save, pause, continue, stop or set lr=1e-4.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }
 
