@@ -125,12 +125,14 @@ def answer(
     step: int | None = None,
     fs: FileSystem = LOCAL,
 ) -> None:
-    """Tell by a `control` event what became of a request, then remove its file.
+    """Tell by a `control` event what was asked and what became of it, then remove the request's file.
 
     Raises:
         OSError: The event could not be written, or the file could not be removed.
     """
-    append_event(paths, "control", attempt=attempt, step=step, id=request.id, ok=ok, message=message)
+    asked = request if isinstance(request, ControlRequest) else None
+    what: dict[str, Any] = {"action": asked.action, "args": asked.args, "user": asked.user} if asked else {}
+    append_event(paths, "control", attempt=attempt, step=step, id=request.id, ok=ok, message=message, **what)
     path = _path_of(paths, request.id)
     try:
         fs.unlink(path)

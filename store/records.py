@@ -87,6 +87,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     task: str
     created: Time
     config: dict[str, Any] = {}
+    steered: dict[str, Any] = {}
+    """Keys of `config` that were changed while it ran, with the value before: what the command may still say."""
     seed: int | None = None
     command: Command | None = None
     git_commit: str | None = None

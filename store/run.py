@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import msgspec
 
 from ckptop.host.process import current_process
+from ckptop.store import obeying
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
 from ckptop.store.errors import DiskError, StoreError
@@ -82,8 +84,10 @@ class Run:
         self._lease, self._keep = lease, keep
         self._begun = self._ended = False
         self._stop_reason: str | None = None
+        self._save_asked_by: str | None = None
         self._created = time.time()
         self._arrived: deque[ControlRequest] = deque()
+        self._arrival = threading.Event()
         self._seen_requests: set[str] = set()
         self._overrides: dict[str, Any] = {}
         self._checkpoints: Any = None
@@ -199,6 +203,11 @@ class Run:
         return self.paths.root
 
     @property
+    def step(self) -> int:
+        """Optimizer steps done, as last told to `progress`."""
+        return self._heartbeat.status.step
+
+    @property
     def is_resumed(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return self.start.from_checkpoint is not None
@@ -268,6 +277,28 @@ class Run:
         self._heartbeat.write_now()
         self.event("started", from_step=self.start.from_step, from_checkpoint=self.start.key)
 
+    def reconfigure(
+        self, config: Mapping[str, Any], *, total_epochs: int | None = None, total_steps: int | None = None
+    ) -> None:
+        """Go on with another configuration from this step on, within the attempt; on return it is durable.
+
+        A resume goes on with it: save a checkpoint first, or one from an older checkpoint applies it too early.
+        A command that still says what held before does not take it back.
+
+        Raises:
+            DiskError: The disk refused; run.json has the old configuration.
+        """
+        before, steered = self.record.config, self.record.steered
+        changed = {key: before[key] for key in before.keys() & config.keys() if before[key] != config[key]}
+        record = msgspec.structs.replace(self.record, config=dict(config), steered=changed | steered)
+        try:
+            write_record(self.paths, record)
+        except OSError as error:
+            raise DiskError(error.errno, f"{self.paths.record} cannot be written: {error.strerror}") from None
+        self.record = record
+        totals = {"total_epochs": total_epochs, "total_steps": total_steps}
+        self._heartbeat.update(**{key: total for key, total in totals.items() if total is not None})
+
     def log(self, step: int, metrics: Mapping[str, float], *, epoch: int | None = None) -> None:
         """Append one line of metrics: one write, nothing waits in the process.
 
@@ -317,6 +348,25 @@ class Run:
 
     # Control
 
+    def obey(
+        self,
+        *,
+        save: Callable[[], str | None] | None = None,
+        change: Callable[[Mapping[str, Any]], str] | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """Obey and answer what was asked since the last call: once a step, then look at `should_stop`.
+
+        Costs less than a microsecond when nothing was. A pause is a wait in here, which a stop ends.
+
+        Args:
+            save: Saves a checkpoint of this step; returns what to answer, None where the disk refused.
+            change: Changes what `set` names; returns what to answer, or raises a CkptopError that says why not.
+            tell: Told in a line what was asked and what became of it.
+        """
+        if self._arrived or self._save_asked_by is not None:
+            obeying.obey(self, save, change, tell)
+
     def requests(self) -> list[ControlRequest]:
         """Control requests that came since the last call; costs nothing when there are none."""
         return [self._arrived.popleft() for _ in range(len(self._arrived))]
@@ -325,6 +375,21 @@ class Run:
         """Answer a request: a `control` event, then the request's file is removed."""
         with contextlib.suppress(OSError):
             answer(self.paths, request, ok, message, attempt=self.attempt, step=self._heartbeat.status.step)
+
+    def wait_for_requests(self, seconds: float) -> None:
+        """Wait until a request comes, `seconds` at most; what came before the call does not wait."""
+        if not self._arrived:
+            self._arrival.wait(seconds)
+        self._arrival.clear()
+
+    def request_save(self, asked_by: str) -> None:
+        """Ask the loop for a checkpoint after this step; safe in a signal handler."""
+        self._save_asked_by = asked_by
+
+    def take_save_request(self) -> str | None:
+        """Who asked by `request_save` since the last call."""
+        asked_by, self._save_asked_by = self._save_asked_by, None
+        return asked_by
 
     @property
     def should_stop(self) -> bool:
@@ -423,6 +488,7 @@ class Run:
                 if request.id not in self._seen_requests:
                     self._seen_requests.add(request.id)
                     self._arrived.append(request)
+                    self._arrival.set()
 
     def _link(self) -> RunLink:
         from ckptop.store.checkpoints import RunLink

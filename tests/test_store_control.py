@@ -95,13 +95,14 @@ def test_a_run_that_cannot_be_written_cannot_be_asked(paths: RunPaths) -> None:
 
 
 def test_an_answer_is_an_event_and_the_request_is_gone(paths: RunPaths) -> None:
-    request = send_request(paths, "save")
+    request = send_request(paths, "set", {"lr": 0.5}, user="ada")
 
     answer(paths, request, True, "saved", attempt=2, step=30)
 
     (event,) = read_events(paths.events)
     assert (event.event, event.attempt, event.step) == ("control", 2, 30)
-    assert event.details == {"id": request.id, "ok": True, "message": "saved"}
+    asked = {"action": "set", "args": {"lr": 0.5}, "user": "ada"}
+    assert event.details == {"id": request.id, "ok": True, "message": "saved", **asked}
     assert pending(paths, attempt_time=0.0) == Pending()
 
 

@@ -48,7 +48,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 RUN = RunRecord(
     id="0123456789abcdef", name="digits-cnn", task="digits", created=TIME, config={"lr": 0.001, "layers": [32, 64]},
-    seed=7, git_commit=COMMIT, host="box1", sweep="digits-lr",
+    steered={"lr": 0.01}, seed=7, git_commit=COMMIT, host="box1", sweep="digits-lr",
     command=Command(
         python="/venv/bin/python", argv=["-m", "ckptop.cli", "train", "digits"], cwd="/home/ada",
         env={"OMP_NUM_THREADS": "2"},

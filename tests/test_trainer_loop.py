@@ -223,7 +223,7 @@ def test_what_this_trainer_cannot_do_is_refused_with_what_it_can(tmp_path: Path)
     answer = next(event for event in read_events(tmp_path / "run" / "events.jsonl") if event.event == "control")
     assert answer.details["ok"] is False
     assert "dance" in str(answer.details["message"])
-    assert "save and stop" in str(answer.details["message"])
+    assert "continue, pause, save, set, stop" in str(answer.details["message"])
 
 
 def test_a_stop_at_the_end_of_an_epoch_saves_it_with_its_metrics(tmp_path: Path) -> None:

@@ -16,16 +16,14 @@ from ckptop.trainer.state import Progress
 from ckptop.trainer.task import TaskData
 
 
-def introduce(
-    console: Console, run: Run, settled: Settled, parts: Parts, progress: Progress, total_steps: int, data: TaskData
-) -> None:
+def introduce(console: Console, run: Run, settled: Settled, parts: Parts, progress: Progress, data: TaskData) -> None:
     """Say everything a person would want to have been told."""
     config = parts.config
-    for note in run.start.notes:
+    for note in (*run.start.notes, *settled.notes):
         console.say(note)
     if run.is_resumed and run.start.from_checkpoint is not None:
         console.say(f"Resuming {run.name} from {run.start.from_checkpoint.name}, step {run.start.from_step:,}")
-    for line in _changes(run, settled, parts, progress, total_steps):
+    for line in _changes(run, settled, parts, progress):
         console.say(line)
     console.say(
         f"Run {run.name}: {data.description}, {parts.parameter_count:,} parameters ({parts.trainable_count:,} "
@@ -44,20 +42,20 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def _changes(run: Run, settled: Settled, parts: Parts, progress: Progress, total_steps: int) -> Iterator[str]:
+def _changes(run: Run, settled: Settled, parts: Parts, progress: Progress) -> Iterator[str]:
     """What keeps this attempt from being bitwise what the run would have been, a line each."""
     for key, (old, new) in settled.changed.items():
-        yield f"{key} was {old}, now {new}{_consequence(key, old, new, parts, progress, total_steps)}"
+        yield f"{key} was {old}, now {new}{consequence(key, old, new, parts, progress)}"
     manifest = run.start.manifest
     before = manifest.environment.get("pytorch_version") if manifest is not None else None
     if before not in (None, str(torch.__version__)):
         yield f"torch was {before}, now {torch.__version__}: the run is no longer bitwise exact"
 
 
-def _consequence(key: str, old: Any, new: Any, parts: Parts, progress: Progress, total_steps: int) -> str:
-    """What a changed key does to the rest of the run."""
+def consequence(key: str, old: Any, new: Any, parts: Parts, progress: Progress) -> str:
+    """What a changed key does to the rest of the run; empty, or to be put behind a sentence."""
     config: TrainConfig[Any] = parts.config
-    ends = f"the cosine schedule now ends at step {total_steps:,}"
+    ends = f"the cosine schedule now ends at step {parts.schedule.total_steps:,}"
     if key == "epochs":
         return f"; {ends}" if config.scheduler == "cosine" else ""
     if key == "lr":

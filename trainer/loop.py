@@ -9,22 +9,21 @@ from __future__ import annotations
 import shlex
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-from ckptop.store.records import ControlRequest
 from ckptop.store.run import Run
 from ckptop.trainer import rng
 from ckptop.trainer.best import DEGRADED_SHARE, is_out_of_patience, lost_share, note_epoch
+from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.console import Console
 from ckptop.trainer.evaluate import evaluate
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.saving import Saving
 from ckptop.trainer.state import Progress
+from ckptop.trainer.steering import steer
 from ckptop.trainer.stepping import NotFinite, Step, Stepper
 from ckptop.trainer.tensorboard import EventWriter
-
-ACTIONS = ("save", "stop")
-"""What a control request may ask for."""
 
 
 class Loop:
@@ -40,14 +39,13 @@ class Loop:
         rng_state: dict[str, Any] | None,
     ) -> None:
         """`rng_state` is a checkpoint's, restored once the first batch is on its way."""
-        self._parts, self._config, self._run, self._console, self._events = parts, parts.config, run, console, events
+        self._parts, self._run, self._console, self._events = parts, run, console, events
         self.progress = progress
         self._rng_state = rng_state
         self._batches = parts.train.batches
         self._stepper, self._saving = Stepper(parts), Saving(parts, run, console)
         self._unread: deque[Step] = deque()
         self._saved_step = progress.step
-        self.total_steps = progress.total_steps(parts.config, self._batches)
         self._epoch_began = time.perf_counter()
 
     def fit(self) -> bool:
@@ -72,6 +70,10 @@ class Loop:
         return True
 
     @property
+    def _config(self) -> TrainConfig[Any]:
+        return self._parts.config  # which may change between two steps
+
+    @property
     def is_out_of_patience(self) -> bool:
         """Whether early stopping ends the training here."""
         return is_out_of_patience(self.progress, self._config)
@@ -92,7 +94,7 @@ class Loop:
             rng.restore(self._rng_state)
             self._rng_state = None
         while progress.batch < self._batches.batch_count:
-            self._answer_requests()
+            self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
             if self._run.should_stop:
                 self._save(must=True)
                 return False
@@ -174,7 +176,8 @@ class Loop:
                 "samples_per_second": step.samples / step.seconds,
             }
             self.log(step.step, step.epoch, metrics)
-            self._console.bar(step.epoch, self._config.epochs, step.step, self.total_steps, loss, step.seconds)
+            total_steps = self._parts.schedule.total_steps
+            self._console.bar(step.epoch, self._config.epochs, step.step, total_steps, loss, step.seconds)
 
     # Saving
 
@@ -188,18 +191,10 @@ class Loop:
 
     # What others ask
 
-    def _answer_requests(self) -> None:
-        for request in self._run.requests():
-            ok, message = self._obey(request)
-            self._run.answer(request, ok, message)
-            self._console.say(f"{request.user} asked for {request.action}: {message}")
+    def _save_now(self) -> str | None:
+        self._save()
+        step = self.progress.step
+        return f"step {step:,} is saved" if self._saved_step == step else None
 
-    def _obey(self, request: ControlRequest) -> tuple[bool, str]:
-        progress = self.progress
-        if request.action == "stop":
-            self._run.request_stop(f"{request.user} asked for it")
-            return True, f"stopping at step {progress.step:,}"
-        if request.action == "save":
-            self._save()
-            return True, f"step {progress.step:,} is saved"
-        return False, f"{request.action} is not something this trainer does; it knows {' and '.join(ACTIONS)}"
+    def _steer(self, wanted: Mapping[str, Any]) -> str:
+        return steer(self._parts, self._run, self.progress, wanted, self._save_now)

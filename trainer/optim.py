@@ -45,6 +45,10 @@ class Schedule:
         self._optimizer, self._config = optimizer, config
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
 
+    def reconfigure(self, config: TrainConfig[Any], total_steps: int) -> None:
+        """Go on by another configuration from the next step on."""
+        self._config, self.total_steps = config, total_steps
+
     def factor(self, step: int, reductions: int = 0) -> float:
         """The share of the highest rate with which the step after `step` others is done, 0 to 1.
 

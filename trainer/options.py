@@ -38,6 +38,8 @@ class TrainOptions:
     """Dotted configuration keys and values as text, the last of a key winning."""
     resume: str | None = None
     """None, auto, latest, best or a checkpoint of the run."""
+    is_own_wish: bool = False
+    """The assignments are of now, not what a command has said from the beginning."""
     steal: bool = False
     as_json: bool = False
     argv: Sequence[str] = ()
@@ -55,6 +57,8 @@ class Settled:
     config: TrainConfig[Any]
     changed: Mapping[str, tuple[Any, Any]]
     """Keys that differ from the run's recorded configuration: (recorded, now)."""
+    notes: Sequence[str] = ()
+    """What was asked for and does not hold, and why, a line each."""
 
 
 def settle(options: TrainOptions, task: Task[Any]) -> Settled:
@@ -68,35 +72,63 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     if request is not None:
         options = replace(
             options, store=Path(request.store), name=request.run, resume=request.checkpoint, config_file=None,
-            assignments=tuple(request.overrides.items()),
+            assignments=tuple(request.overrides.items()), is_own_wish=True,
         )  # fmt: skip
     store, resume, file = options.store, options.resume, options.config_file
     name = options.name or (task.name if resume is not None else None)
     parent = request.fork_of.partition(":")[0] if request is not None and request.fork_of is not None else None
-    recorded = _recorded(store, name, task) if name is not None and resume is not None else None
-    if recorded is None and parent is not None:
-        recorded = _recorded(store, parent, task)
+    record = _record(store, name, task) if name is not None and resume is not None else None
+    if record is None and parent is not None:
+        record = _record(store, parent, task)
+    recorded = _configuration(record, task) if record is not None else None
     config = recorded or task.defaults()
     if file is not None:
         config = layered(config, read_toml(file))
     config = layered(config, assignments(options.assignments), lax=True)
+    notes: list[str] = []
+    if record is not None and recorded is not None and not options.is_own_wish:
+        config, notes = _keep_steered(record, recorded, config)
     changed = changes(recorded, config) if recorded is not None else {}
     for key in changed:
         if key.partition(".")[0] in _FIXED:
             raise UsageError(f"{key} cannot change within run {name}; resume it as a fork or begin a new run")
     choose_metric(task, config)
-    return Settled(store=store, name=name, resume=resume, config=config, changed=changed)
+    return Settled(store=store, name=name, resume=resume, config=config, changed=changed, notes=notes)
 
 
-def _recorded(store: Path, name: str, task: Task[Any]) -> TrainConfig[Any] | None:
-    """The configuration of the run to resume; None where there is no such run yet."""
+def _record(store: Path, name: str, task: Task[Any]) -> RunRecord | None:
+    """The record of the run to resume; None where there is no such run yet."""
     path = RunPaths(store / check_run_name(name)).record
     if not path.exists():
         return None
     record = read_json(path, RunRecord)
     if record.task != task.name:
         raise UsageError(f"run {name} trains {record.task}, not {task.name}; choose another --name")
+    return record
+
+
+def _configuration(record: RunRecord, task: Task[Any]) -> TrainConfig[Any]:
     return layered(task.defaults(), {**record.config, "accept_new_data": False})
+
+
+def _keep_steered(
+    record: RunRecord, recorded: TrainConfig[Any], config: TrainConfig[Any]
+) -> tuple[TrainConfig[Any], list[str]]:
+    """Keep what was set while the run ran, where the command only repeats what it said before that.
+
+    A job that is requeued starts the same command again, which knows nothing of it.
+    """
+    kept = {
+        key: getattr(recorded, key)
+        for key, before in record.steered.items()
+        if getattr(config, key, None) == before != getattr(recorded, key, None)
+    }
+    notes = [
+        f"{key} stays {value}, as it was set while it ran; "
+        f"`ckptop resume {record.name} --set {key}={getattr(config, key)}` takes that back"
+        for key, value in kept.items()
+    ]
+    return layered(config, kept), notes
 
 
 def free_name(store: Path, task_name: str) -> str:

@@ -14,12 +14,13 @@ from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.device import Device
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.optim import Schedule
+from ckptop.trainer.state import Progress
 from ckptop.trainer.task import Task
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Parts:
-    """What a training works with; only the model, the optimizer and the scaler change."""
+    """What a training works with; only the model, the optimizer and the scaler change, and what `reconfigure` does."""
 
     task: Task[Any]
     config: TrainConfig[Any]
@@ -33,6 +34,11 @@ class Parts:
     scaler: torch.amp.GradScaler | None
     train: EpochLoader
     validation: EpochLoader
+
+    def reconfigure(self, config: TrainConfig[Any], progress: Progress) -> None:
+        """Go on with another rate, or other epochs: as a resume from here would, with the schedule made anew."""
+        self.config = config
+        self.schedule.reconfigure(config, progress.total_steps(config, self.train.batches))
 
     @property
     def network(self) -> torch.nn.Module:

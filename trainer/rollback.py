@@ -37,7 +37,13 @@ class Rollback:
         if self.config.accept_new_data:  # nothing may have been saved since it was accepted
             changes.append(("accept_new_data", "true"))
         return replace(
-            options, store=self.root.parent, name=self.root.name, resume="auto", config_file=None, assignments=changes
+            options,
+            store=self.root.parent,
+            name=self.root.name,
+            resume="auto",
+            config_file=None,
+            assignments=changes,
+            is_own_wish=True,
         )
 
 

@@ -21,7 +21,7 @@ from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.build import build, require_samples
-from ckptop.trainer.config import as_dict, dotted
+from ckptop.trainer.config import as_dict, dotted, layered
 from ckptop.trainer.console import Console
 from ckptop.trainer.device import Device, open_device
 from ckptop.trainer.failure import told_to
@@ -128,6 +128,7 @@ def _train(
             try:
                 outcome = _attempt(run, task, settled, device, data, console)
             except NotFinite as error:
+                config = layered(config, run.record.config)  # the rate may have been changed meanwhile
                 if not may_go_back(run, config, rollbacks):
                     again = f"; went back {count(rollbacks, 'time')} already" if rollbacks else ""
                     raise TrainingFailed(f"{error}{again}") from error
@@ -147,8 +148,8 @@ def _attempt(run: Run, task: Task[Any], settled: Settled, device: Device, data: 
         if events is not None:
             beside.callback(_close, events, console)
         loop = Loop(parts, run, progress, console, events, rng_state)
-        run.begin(total_epochs=config.epochs, total_steps=loop.total_steps, config=as_dict(config))
-        introduce(console, run, settled, parts, progress, loop.total_steps, data)
+        run.begin(total_epochs=config.epochs, total_steps=parts.schedule.total_steps, config=as_dict(config))
+        introduce(console, run, settled, parts, progress, data)
         if events is not None:
             events.add(run.start.from_step, hparams_start(run.name, dotted(config), parts.result_names))
         finished, gpus = _fit(loop, run, parts, console)
