@@ -193,7 +193,7 @@ class CheckpointManager:
             config: Any mapping; what is not JSON is stored as text.
             scheduler: Saved where `save_scheduler` says so.
             scaler: An AMP gradient scaler.
-            extra: More keys at the top of the file: tensors and plain data.
+            extra: More keys at the top of the file: tensors and plain data. Of a run, `rng` is added unless it is here.
 
         Returns:
             The path of the committed file.
@@ -207,7 +207,7 @@ class CheckpointManager:
         state = tensors.build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
-            scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=extra,
+            scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=self._with_random_state(extra),
         )  # fmt: skip
         began = time.monotonic()
         final, size_bytes = self._keeper.with_room(
@@ -284,7 +284,7 @@ class CheckpointManager:
                 "milestone", model, epoch=epoch, global_step=step, metrics=every_metric, config=config,
                 git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
                 scheduler=scheduler if self.save_scheduler else None, scaler=scaler, metadata=metadata,
-                extra=extra,
+                extra=self._with_random_state(extra),
             )  # fmt: skip
             final, _size_bytes = self._keeper.with_room(
                 step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
@@ -331,6 +331,12 @@ class CheckpointManager:
             alone=self._is_alone, fs=self._fs,
         ))  # fmt: skip
         return str(self.production_dir / release.file)
+
+    def _with_random_state(self, extra: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A run's checkpoints hold what `Run.restore` needs to go on exactly; a stand-alone set is left as it is."""
+        if not self._run.name or (extra is not None and "rng" in extra):
+            return extra
+        return {**(extra or {}), "rng": tensors.capture_random_state()}
 
     def _improves(self, ranking: Ranking, value: float) -> bool:
         made = [info for info in self._saver.live("milestone") if _is_ranked_by(info, ranking.name)]

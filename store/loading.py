@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,51 @@ from ckptop.store.verify import verify_checkpoint
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a run goes on from; all zero and empty where it begins."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    epoch: int = 0
+    """The epoch it was saved in, from 1."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Those it was saved with."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What `extra` said when it was saved."""
+
+
+_OWN_KEYS = frozenset({
+    "version", "checkpoint_type", "timestamp", "git_commit", "epoch", "global_step", "metrics", "config", "metadata",
+    "rng",
+})  # fmt: skip
+
+
+def restore_run(
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+) -> Restored:
+    """Load a checkpoint of a run into live objects, and then its random state; see `Run.restore`."""
+    state = load_checkpoint(path, model, optimizer, scheduler, scaler)
+    restore_random(state, path)
+    extra = {key: value for key, value in state.items() if key not in _OWN_KEYS and not key.endswith("_state_dict")}
+    return Restored(state["global_step"], state["epoch"], state["metrics"], extra)
+
+
+def restore_random(state: Mapping[str, Any], path: Path) -> None:
+    """Put the random generators where a loaded checkpoint had them, and on the same host the thread count."""
+    saved = state.get("rng")
+    if not (isinstance(saved, dict) and {"python", "numpy", "torch", "cuda", "threads"} <= saved.keys()):
+        warnings.warn(f"{path.name} holds no random state of ours; what is drawn differs", UserWarning, stacklevel=4)
+        return
+    if state.get("metadata", {}).get("hostname") == socket.gethostname():
+        tensors.restore_threads(saved["threads"])  # another host may have more cores, or fewer
+    tensors.restore_random_state(saved)
 
 
 def verify_before_load(path: Path) -> None:
