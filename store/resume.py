@@ -18,7 +18,7 @@ from ckptop.store.errors import Damaged, UsageError
 from ckptop.store.find import select
 from ckptop.store.manifest import Manifest
 from ckptop.store.records import Record
-from ckptop.store.verify import verify_checkpoint
+from ckptop.store.verify import Progress, verify_checkpoint
 from ckptop.store.views import RunView
 
 RESUME_VARIABLE = "CKPTOP_RESUME"
@@ -78,11 +78,12 @@ class Start:
         return f"{path.parent.name}/{path.name}" if path is not None else None
 
 
-def choose_start(view: RunView, selector: str) -> Start:
+def choose_start(view: RunView, selector: str, progress: Progress | None = None) -> Start:
     """Where to go on from; every byte of the checkpoint is verified against its manifest.
 
     With `latest` a damaged checkpoint is passed over for the next older one that verifies, and said so; one
     that was asked for by name is refused. `auto` is `latest`, or a fresh start where nothing was saved.
+    `progress` is called with the bytes verified.
 
     Raises:
         NotFound: There is no such checkpoint.
@@ -92,13 +93,13 @@ def choose_start(view: RunView, selector: str) -> Start:
         return Start()
     if selector not in ("auto", "latest"):
         info = select(view, selector)
-        if (finding := verify_checkpoint(info)) is not None:
+        if (finding := verify_checkpoint(info, progress)) is not None:
             raise Damaged(f"{finding.message}; it was not resumed. `ckptop ls {view.name}` lists the others")
         return _start(info, ())
     notes: list[str] = []
     damaged: list[CheckpointInfo] = []
     for info in sorted(view.checkpoints, key=_newest_training_first):
-        finding = verify_checkpoint(info)
+        finding = verify_checkpoint(info, progress)
         if finding is None:
             return replace(_start(info, tuple(notes)), damaged=tuple(damaged))
         notes.append(f"{finding.message}; skipped")
