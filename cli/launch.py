@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -15,7 +16,7 @@ from ckptop.store.errors import EXIT_NO, CkptopError, DiskError, NotFound, Store
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
-from ckptop.store.records import Command, Status
+from ckptop.store.records import Command, RunRecord, Status
 
 START_SECONDS = 120.0
 """Importing torch from a cold network disk can take a minute."""
@@ -41,6 +42,13 @@ class Launched:
     process: subprocess.Popen[bytes]
     paths: RunPaths
     status: Status
+
+    @property
+    def from_step(self) -> int:
+        """The step its attempt began at; it may have gone on since."""
+        with contextlib.suppress(StoreError, OSError, IndexError):
+            return read_json(self.paths.record, RunRecord).attempts[-1].from_step
+        return self.status.step
 
 
 def launch(command: Command, paths: RunPaths, extra_env: Mapping[str, str] | None = None) -> Launched:

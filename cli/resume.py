@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from ckptop.cli.common import json_option, print_json, store_option
+from ckptop.cli.background import tell_of_start
+from ckptop.cli.common import json_option, store_option
 from ckptop.cli.launch import launch
 from ckptop.host.units import format_count
 from ckptop.store.errors import Held, NotFound, UsageError
@@ -61,14 +62,8 @@ def resume(
         os.chdir(command.cwd)
         os.execve(command.python, [command.python, *command.argv], {**os.environ, **command.env, **extra_env})  # noqa: S606
     launched = launch(command, paths, extra_env)
-    pid = launched.process.pid
-    record = store.run(request.run).record
-    step = record.attempts[-1].from_step if record is not None and record.attempts else launched.status.step
-    if as_json:
-        print_json({"run": request.run, "pid": pid, "attempt": launched.status.attempt, "from_step": step})
-    else:
-        done = f"Resumed {run}" if fork is None else f"Forked {run} as {fork}"
-        click.echo(f"{done} from step {format_count(step)} (pid {pid}).")
+    done = f"Resumed {run}" if fork is None else f"Forked {run} as {fork}"
+    tell_of_start(launched, f"{done} from step {format_count(launched.from_step)}", as_json)
 
 
 def _new_run(store: Store, name: str) -> RunPaths:

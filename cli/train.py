@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ckptop.cli.common import json_option, store_option
+from ckptop.store.errors import EXIT_DONE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,8 +75,14 @@ def training_options(function: F) -> F:
 @click.option("--resume", metavar="auto|latest|best|CHECKPOINT", help="Go on with the run of that name.")
 @store_option
 @click.option("--steal", is_flag=True, help="Take over a run another host holds, without waiting for its silence.")
+@click.option(
+    "--background", is_flag=True, help="Train on when this terminal is gone; prints how to follow and stop it."
+)
 @json_option
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     task: str | None,
     data: Path | None,
     name: str | None,
@@ -84,6 +91,7 @@ def train(
     resume: str | None,
     store_path: Path,
     steal: bool,
+    background: bool,
     as_json: bool,
     **shortcuts: int | float | str | None,
 ) -> int:
@@ -93,6 +101,12 @@ def train(
     """
     task = require_task(task)
     require_extra()
+    if background:
+        from ckptop.cli.background import tell_of_start, train_in_background
+
+        launched = train_in_background(ctx, task, name, store_path)
+        tell_of_start(launched, f"Training {launched.paths.root.name} in the background", as_json)
+        return EXIT_DONE
     from ckptop.trainer.options import TrainOptions
     from ckptop.trainer.train import train as run_training
 

@@ -44,7 +44,7 @@ def test_a_fork_that_changes_nothing_comes_to_the_same_bits_and_leaves_its_paren
     child = finished(tmp_path, "child")
     while launch._at_large:
         launch._at_large.pop().wait(PATIENCE_SECONDS)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("Forked base as child from step 34 (pid ")
+    assert "\nForked base as child from step 34 (pid " in capsys.readouterr().out
     for key in ("model_state_dict", "optimizer_state_dict", "rng", "loader", "metrics"):
         assert_same_bits(newest_state(tmp_path / "base")[key], newest_state(child.root)[key], key)
     assert {step for step, _ in logged(child.root)} == set(range(35, 52))

@@ -52,6 +52,15 @@ def load_task(name: str) -> Task[Any]:
     raise UsageError(f"no task {name!r}; {hint}There are: {', '.join(known)}; your own is MODULE:CLASS")
 
 
+def run_name(name: str) -> str:
+    """What the task of that name calls its runs; known without torch where the task is one of ours.
+
+    Raises:
+        UsageError: There is no such task.
+    """
+    return name if name in _BUILT_IN else load_task(name).name
+
+
 def _import(target: str) -> Task[Any]:
     module, _, attribute = target.partition(":")
     return _checked(getattr(importlib.import_module(module), attribute, None), target)
