@@ -29,7 +29,7 @@ def obey(run: Run, save: Save | None, change: Change | None, tell: Callable[[str
     desk = _Desk(run, save, change, tell)
     while True:
         desk.serve()
-        if run.should_stop or not desk.is_paused:
+        if run.stop_reason is not None or not desk.is_paused:
             break
         run.wait_for_requests(PAUSE_LOOK_SECONDS)
     if desk.is_paused:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import msgspec
 
 from ckptop.host.process import current_process
-from ckptop.store import obeying
+from ckptop.store import looping, obeying
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
-from ckptop.store.errors import DiskError, StoreError
+from ckptop.store.errors import EXIT_STOPPED, DiskError, StoreError
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL
@@ -55,12 +55,16 @@ from ckptop.store.records import (
 )
 from ckptop.store.resume import RESUME_VARIABLE, Start, resume_request
 from ckptop.store.retention import Policy
+from ckptop.store.script_signals import ScriptSignals
 from ckptop.store.store import Store
 from ckptop.store.taking_up import require_new_or_resumed, take_up
 from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
+    import torch
+
     from ckptop.store.checkpoints import CheckpointManager, RunLink
+    from ckptop.store.loading import Restored
     from ckptop.store.saving import SavePoint
 
 
@@ -74,8 +78,10 @@ class _Keep(NamedTuple):
 class Run:
     """One attempt at a run, held by this process. Made by `create`; a context manager.
 
-    Leaving the block by an exception ends the run as failed (by KeyboardInterrupt as stopped), otherwise
-    as finished. The trainer's process may also die at any time: what was logged and committed stays.
+    Leaving the block by an exception ends the run as failed (by KeyboardInterrupt as stopped). Left because
+    `should_stop` said so, the run is stopped, and the process ends with exit code 3, so that nothing below the block
+    takes a half-trained model for a whole one. Otherwise the run is finished. The trainer's process may also die at
+    any time: what was logged and committed stays.
     """
 
     def __init__(self, paths: RunPaths, record: RunRecord, lease: Lease, start: Start, keep: _Keep) -> None:
@@ -84,6 +90,9 @@ class Run:
         self._lease, self._keep = lease, keep
         self._begun = self._ended = False
         self._stop_reason: str | None = None
+        self._signals: ScriptSignals | None = None
+        self._is_stopping = self._tells_progress = False
+        self._config: dict[str, Any] | None = None
         self._save_asked_by: str | None = None
         self._created = time.time()
         self._arrived: deque[ControlRequest] = deque()
@@ -186,6 +195,8 @@ class Run:
                 raise DiskError(error.errno, f"{paths.root} cannot be written: {error.strerror}") from None
             raise
         run._overrides = dict(overrides or (request.overrides if request is not None else {}))
+        if request is None and config is not None:
+            run._config = dict(config)  # a script started anew goes by what it says now, not by what was recorded
         run._heartbeat.update(total_epochs=total_epochs, total_steps=total_steps)
         os.environ.pop(RESUME_VARIABLE, None)  # taken up: neither a child nor a second run is meant by it
         return run
@@ -206,6 +217,21 @@ class Run:
     def step(self) -> int:
         """Optimizer steps done, as last told to `progress`."""
         return self._heartbeat.status.step
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration to train with: the script's own, of `ckptop resume` the recorded one and its `--set`.
+
+        Raises:
+            UsageError: `--set` names a key that it does not have, or a value of another type.
+        """
+        recorded = self.record.config if self._config is None else self._config
+        return looping.overridden(recorded, self._overrides)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, as last told to `progress` or `log`; from 1."""
+        return self._epoch
 
     @property
     def is_resumed(self) -> bool:
@@ -258,6 +284,7 @@ class Run:
             overrides=self._overrides,
         )  # fmt: skip
         changes: dict[str, Any] = {"attempts": [*self.record.attempts, attempt]}
+        config = self._config if config is None else config
         if config is not None:
             changes["config"] = dict(config)
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -299,18 +326,57 @@ class Run:
         totals = {"total_epochs": total_epochs, "total_steps": total_steps}
         self._heartbeat.update(**{key: total for key, total in totals.items() if total is not None})
 
+    def restore(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+    ) -> Restored:
+        """Load what the run goes on from: weights, optimizer, random state, and where it stood; nothing if it is new.
+
+        To be called when everything is built, and before the data is first asked for: the random state of Python,
+        NumPy, torch and CUDA's devices is restored last. On the host of the checkpoint so is the thread count.
+
+        Raises:
+            Damaged: The checkpoint's bytes differ from its manifest.
+            RuntimeError: It is of another model; the first differing names are said. `model` is unchanged.
+        """
+        from ckptop.store.loading import Restored, restore_run
+
+        if self.start.from_checkpoint is None:
+            return Restored()
+        return restore_run(self.start.from_checkpoint, model, optimizer, scheduler, scaler)
+
+    def steps(self, last: int, *, save: Callable[[], object], save_every: int | None = None) -> Iterator[int]:
+        """The steps of a plain loop: from the one after the restored to `last`, fewer if it is asked to stop.
+
+        Says where the loop is, obeys save, pause, continue and stop after each step, and saves: every `save_every`
+        steps, before a stop, and at the end. SIGTERM and Ctrl-C ask for a stop.
+
+        Args:
+            last: The last step, inclusive.
+            save: Saves a checkpoint of the step that was yielded last.
+            save_every: Steps between two saves; None saves at the end only.
+        """
+        return looping.steps(self, last, save, save_every)
+
     def log(self, step: int, metrics: Mapping[str, float], *, epoch: int | None = None) -> None:
         """Append one line of metrics: one write, nothing waits in the process.
 
         Args:
             step: Optimizer steps done.
             metrics: `split/name` or plain names to numbers, 0-d tensors included (reading a CUDA one waits for it).
-            epoch: From 1; the one last told to `progress` where it is not said.
+            epoch: From 1; the one last told where it is not said.
         """
         if not self._begun:
             self.begin()
         self._logged_step = step
-        self._metrics.log(step, metrics, epoch=self._epoch if epoch is None else epoch)
+        if epoch is not None:
+            self._epoch = epoch
+        self._metrics.log(step, metrics, epoch=self._epoch)
+        if not self._tells_progress:  # a script that only logs is alive, and that far
+            self._heartbeat.update(step=step, epoch=self._epoch, last_step_time=time.time())
 
     def log_system(self, sample: Mapping[str, float]) -> None:
         """Append a sample of the machine to system.jsonl, at the present step."""
@@ -319,7 +385,7 @@ class Run:
 
     def progress(self, *, epoch: int, step: int, step_seconds: float | None = None) -> None:
         """Say where the loop is; the next heartbeat writes it."""
-        self._epoch = epoch
+        self._epoch, self._tells_progress = epoch, True
         self._heartbeat.update(epoch=epoch, step=step, step_seconds=step_seconds, last_step_time=time.time())
 
     def touch(self) -> None:
@@ -393,8 +459,14 @@ class Run:
 
     @property
     def should_stop(self) -> bool:
-        """Whether somebody asked the run to stop after this step."""
-        return self._stop_reason is not None
+        """Whether somebody asked the run to stop after this step; from the first look on, SIGTERM and Ctrl-C do.
+
+        A second Ctrl-C interrupts as ever. Signals that the script handles itself are left to it.
+        """
+        if self._signals is None:
+            self._signals = ScriptSignals(self.request_stop)
+        self._is_stopping = self._stop_reason is not None
+        return self._is_stopping
 
     @property
     def stop_reason(self) -> str | None:
@@ -426,6 +498,8 @@ class Run:
         if self._ended:
             return
         self._ended = True
+        if self._signals is not None:
+            self._signals.close()
         details: dict[str, Any] = dict(summary or {})
         if phase == "stopped" and self._stop_reason:
             details["reason"] = self._stop_reason
@@ -451,11 +525,14 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._is_stopping and not self._ended and (error is None or isinstance(error, SystemExit)):
+            self.finish("stopped", code=EXIT_STOPPED)
+            raise SystemExit(EXIT_STOPPED)
         if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish("finished", code=0)
         elif isinstance(error, KeyboardInterrupt):
             self._stop_reason = self._stop_reason or "interrupted"
-            self.finish("stopped", code=3)
+            self.finish("stopped", code=EXIT_STOPPED)
         else:
             code = getattr(error, "exit_code", 1)
             self.finish("failed", code=code, error=f"{type(error).__name__}: {error}".partition("\n")[0])

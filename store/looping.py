@@ -1,0 +1,87 @@
+"""What a plain loop in somebody's own script needs of a run: its steps, and its configuration with what is overridden.
+
+The random state is saved by `save` and so is that of the moment after a step, before the next one draws anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ckptop.store.errors import UsageError
+
+if TYPE_CHECKING:
+    from ckptop.store.run import Run
+
+
+def steps(run: Run, last: int, save: Callable[[], object], save_every: int | None) -> Iterator[int]:
+    """Yield the steps of a plain loop and do between them what `Run.steps` says."""
+    run.begin(total_steps=last)
+    saves = _Saves(run, save)
+    for step in range(run.start.from_step + 1, last + 1):
+        if step == run.start.from_step + 1 and run.should_stop:  # a signal may come while things are built
+            return
+        began = time.perf_counter()
+        yield step
+        run.progress(epoch=run.epoch, step=step, step_seconds=time.perf_counter() - began)
+        run.obey(save=saves.now)
+        if step == last or run.should_stop:
+            saves.at_last()
+            return
+        if save_every is not None and step % save_every == 0:
+            saves.now()
+
+
+class _Saves:
+    """Saves a step once."""
+
+    def __init__(self, run: Run, save: Callable[[], object]) -> None:
+        self._run, self._save = run, save
+        self._saved_step = run.start.from_step
+
+    def at_last(self) -> str:
+        """Save the present step, unless that was done.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        if self._saved_step != self._run.step:
+            self._save()
+            self._saved_step = self._run.step
+        return f"step {self._saved_step:,} is saved"
+
+    def now(self) -> str | None:
+        """The same; but where the disk refuses a save is lost, never the training."""
+        try:
+            return self.at_last()
+        except OSError as error:
+            message = f"the checkpoint of step {self._run.step:,} was not saved: {error}; training goes on"
+            self._run.event("alert", message=message)
+            return None
+
+
+def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with what `--set` says, read as the type of what it replaces.
+
+    Raises:
+        UsageError: A key is not in `config`, or a value is of another type.
+    """
+    changed = dict(config)
+    for key, value in overrides.items():
+        if key not in config:
+            known = ", ".join(sorted(config)) or "none"
+            raise UsageError(f"{key} is not in the configuration of this run; its keys: {known}")
+        changed[key] = _like(config[key], value, key)
+    return changed
+
+
+def _like(before: Any, value: Any, key: str) -> Any:
+    if not isinstance(value, str) or isinstance(before, str) or before is None:
+        return value
+    try:
+        return msgspec.convert(msgspec.json.decode(value), type(before))
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise UsageError(f"{key}={value} is not of the type of {before!r}") from None
