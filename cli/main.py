@@ -36,6 +36,7 @@ COMMANDS = {
     "ps": "ps",
     "why": "why",
     "logs": "logs",
+    "watch": "watch",
     "ctl": "ctl",
     "stop": "stop",
     "dashboard": "dashboard",
@@ -65,6 +66,7 @@ _SUMMARIES = {
     "ps": "Print every run's state: who runs, who died and why.",
     "why": "Print what ended a run, what is saved of it, and how to go on.",
     "logs": "Print what a run's process printed; -f goes on.",
+    "watch": "Print a line for whatever happens in a store.",
     "ctl": "Ask a running trainer to save, pause, continue, stop or set lr=1e-4.",
     "stop": "Stop a running trainer after its step; it saves first.",
 }

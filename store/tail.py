@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
@@ -55,10 +56,33 @@ class LineTail:
         self.problem = None
         return lines
 
+    def skip_to_end(self) -> None:
+        """Count what is there now as handed over, but for a line that is still being written; a missing file is fine.
+
+        It costs the same whatever the size. Never raises OSError: the next poll says what is wrong.
+        """
+        with suppress(OSError):
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                found = os.fstat(descriptor)
+                if stat.S_ISREG(found.st_mode):
+                    self._skip_to_end(descriptor, found)
+            finally:
+                os.close(descriptor)
+
     @property
     def is_behind(self) -> bool:
         """Whether another poll may find more, though the file did not change."""
         return self._identity is not None and self._drained is None
+
+    def _skip_to_end(self, descriptor: int, found: os.stat_result) -> None:
+        begin = max(0, found.st_size - self._chunk_bytes)
+        end = os.pread(descriptor, self._chunk_bytes, begin).rfind(b"\n") + 1
+        self._is_skipping = end == 0 and begin > 0  # within a line of more than a chunk
+        self.offset = found.st_size if self._is_skipping else begin + end
+        self._identity, self._drained = (found.st_dev, found.st_ino), None
+        mark_begin = max(0, self.offset - _MARK_BYTES)
+        self._mark = os.pread(descriptor, self.offset - mark_begin, mark_begin)
 
     def _look(self) -> bytes:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -172,3 +172,42 @@ def test_nothing_stays_open(path: Path) -> None:
         read_all(tail)
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_there_can_be_skipped_but_for_a_line_being_written(path: Path) -> None:
+    append(path, b"one\ntwo\nthr")
+    tail = LineTail(path)
+
+    tail.skip_to_end()
+    assert tail.poll() == b""
+    append(path, b"ee\nfour\n")
+
+    assert read_all(tail) == b"three\nfour\n"
+
+
+def test_skipping_within_a_line_longer_than_a_chunk_begins_at_the_next(path: Path) -> None:
+    append(path, b"one\n" + b"x" * 100)
+    tail = LineTail(path, chunk_bytes=64)
+
+    tail.skip_to_end()
+    append(path, b"xx\nnext\n")
+
+    assert read_all(tail) == b"next\n"
+
+
+def test_a_file_replaced_after_skipping_is_read_from_its_start(path: Path) -> None:
+    append(path, b"one\ntwo\n")
+    tail = LineTail(path)
+    tail.skip_to_end()
+    path.unlink()
+    append(path, b"new and longer than before\n")
+
+    assert read_all(tail) == b"new and longer than before\n"
+
+
+def test_what_is_not_there_can_be_skipped(path: Path) -> None:
+    tail = LineTail(path)
+    tail.skip_to_end()
+    append(path, b"one\n")
+
+    assert tail.poll() == b"one\n"

@@ -1,0 +1,173 @@
+"""`ckptop watch`: a line for whatever happens in a store, for pipes, logs and scripts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptop.cli.common import default_store, json_option, print_json
+from ckptop.cli.plain_lines import is_reader_gone, print_json_line
+from ckptop.cli.ps import describe_head, in_order, print_heads
+from ckptop.host.terminal import clean
+from ckptop.host.units import format_bytes, format_count, format_duration, format_value
+from ckptop.store.feed import StoreFeed
+from ckptop.store.manifest import to_number
+from ckptop.store.notices import Notice, StoreNotices
+from ckptop.store.store import Store
+
+TICK_SECONDS = 1.0
+"""Without any change live runs are looked at so often."""
+LEAST_SECONDS = 0.2
+"""Between two looks, so that a stream of changes is read in one go."""
+
+_METRICS = 6
+_ITEMS = 4
+_CHARACTERS = 300
+
+
+@click.command()
+@click.argument("store_path", metavar="[STORE]", type=click.Path(path_type=Path), required=False)
+@click.option("--once", is_flag=True, help="Print the table of states instead, as ps does, and end.")
+@json_option
+def watch(store_path: Path | None, once: bool, as_json: bool) -> None:
+    """Print a line for whatever happens in a store: saved, milestone, alert, an epoch's metrics, a change of state.
+
+    It goes on until Ctrl-C or until nobody reads it. The store may appear later. --json prints one object a line.
+    """
+    store = Store.open(store_path or default_store(), missing_ok=True)
+    if not once:
+        _follow(store.root, as_json)
+    elif as_json:
+        print_json({"runs": [describe_head(head) for head in in_order(store.heads())]})
+    else:
+        print_heads(store.heads())
+
+
+def _follow(root: Path, as_json: bool) -> None:
+    changes, notices = _Changes(), StoreNotices(root)
+    feed = StoreFeed(root, changes.add)
+    feed.start()  # before the first look: what changes in between is looked at twice, and told once
+    problem = None
+    try:
+        _print(notices.begin(), as_json)
+        while not is_reader_gone():
+            _print(notices.look(changes.take(TICK_SECONDS)), as_json)
+            if feed.problem not in (problem, None):
+                click.echo(clean(f"ckptop: {feed.problem}"), err=True)
+            problem = feed.problem
+    finally:
+        feed.stop()
+
+
+class _Changes:
+    """Gathers what the feed's threads tell."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._lock, self._any = threading.Lock(), threading.Event()
+        self._pause = threading.Event()
+
+    def add(self, names: frozenset[str]) -> None:
+        """Called by the feed."""
+        with self._lock:
+            self._names |= names
+        self._any.set()
+
+    def take(self, timeout_seconds: float) -> set[str]:
+        """What was told since the last call; waits for it."""
+        self._pause.wait(LEAST_SECONDS)
+        self._any.wait(timeout_seconds - LEAST_SECONDS)
+        with self._lock:
+            names, self._names = self._names, set()
+            self._any.clear()
+        return names
+
+
+def _print(notices: Iterable[Notice], as_json: bool) -> None:
+    for notice in notices:
+        if as_json:
+            own = {"time": notice.time, "run": notice.run, "event": notice.kind, "step": notice.step,
+                   "epoch": notice.epoch}  # fmt: skip
+            print_json_line({**own, **notice.details, **own})
+        else:
+            click.echo(f"{_moment(notice.time)}  {clean(f'{notice.run}  {text_of(notice)}', _CHARACTERS)}")
+
+
+def text_of(notice: Notice) -> str:
+    """What a notice says to people; not cleaned."""
+    told, at = notice.details, f" at step {format_count(notice.step)}" if notice.step is not None else ""
+    match notice.kind:
+        case "state":
+            why = told.get("why")
+            return f"{told['state']}{at}" + (f": {why}" if why else "")
+        case "epoch":
+            return _epoch(notice)
+        case "gone":
+            return "is gone from the store"
+        case "saved" | "milestone":
+            return f"{notice.kind}{at}: {_saved(told)}"
+        case "alert":
+            return f"alert{at}: {told.get('message', '')}"
+        case "control":
+            asked = f"{told.get('user', 'somebody')} asked for {told.get('action', 'something')}"
+            return f"{asked}{at}: {told.get('message', '')}"
+        case "started":
+            again = told.get("from_checkpoint")
+            return f"started from step {told.get('from_step', 0)}" + (f", {again}" if again else "")
+        case "finished":
+            return f"finished{at}" + _listed(told.get("metrics"))
+    return f"{notice.kind}{at}" + _others(told)
+
+
+def _epoch(notice: Notice) -> str:
+    total = notice.details.get("total_epochs")
+    number = f"epoch {notice.epoch}" + (f" of {total}" if total else "") if notice.epoch else "validated"
+    step = f", step {format_count(notice.step)}" if notice.step is not None else ""
+    return f"{number}{step}{_listed(notice.details.get('metrics'))}"
+
+
+def _listed(metrics: object) -> str:
+    """Metrics of a split first: a path as `val/loss` is what a person looks for."""
+    if not isinstance(metrics, Mapping) or not metrics:
+        return ""
+    names = sorted(map(str, metrics), key=lambda name: ("/" not in name, name.startswith("train/")))[:_METRICS]
+    return ": " + ", ".join(f"{name} {format_value(_number(metrics[name]))}" for name in names)
+
+
+def _saved(told: Mapping[str, Any]) -> str:
+    size, seconds, metric = told.get("size_bytes"), told.get("seconds"), told.get("metric")
+    said = [str(told.get("checkpoint", ""))]
+    if metric is not None:
+        said.append(f"{metric} {format_value(_number(told.get('value')))}")
+    if isinstance(size, int):
+        said.append(format_bytes(size))
+    if isinstance(seconds, int | float) and seconds >= 1:
+        said.append(f"in {format_duration(seconds)}")
+    return ", ".join(said)
+
+
+def _others(told: Mapping[str, Any]) -> str:
+    """What an event of another kind says: its reason or error, else its first plain values."""
+    for name in ("error", "reason", "message", "checkpoint"):
+        if isinstance(told.get(name), str):
+            return f": {told[name]}"
+    plain = [f"{name} {value}" for name, value in told.items() if isinstance(value, str | int | float)]
+    if isinstance(told.get("checkpoints"), list):
+        plain.insert(0, f"{len(told['checkpoints'])} checkpoints")
+    return ": " + ", ".join(plain[:_ITEMS]) if plain else ""
+
+
+def _number(value: object) -> float | None:
+    return to_number(value) if isinstance(value, int | float | str) else None
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # a file's own time may be anything
+        return "---------- --:--:--"

@@ -1,0 +1,163 @@
+"""What happens in a store, as a stream of notices: events, states, epochs, runs that come and go.
+
+States change without a file changing (a process dies, a step hangs, another host falls silent), so whoever follows
+asks every second or so. Another host's heartbeat is judged by how long it stood still under our own clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckptop.store.ending import LIVE_STATES, how_it_ended
+from ckptop.store.epochs import Epoch, EpochTail
+from ckptop.store.errors import StoreError
+from ckptop.store.events import EventLog
+from ckptop.store.layout import RunPaths
+from ckptop.store.records import Actor, Status
+from ckptop.store.state import State, derive_state
+from ckptop.store.store import Store
+from ckptop.store.views import RunHead, read_head
+
+_TOLD_BY_EVENTS = frozenset({"stopped", "finished", "failed"})
+_FRESH_SECONDS = 60.0
+"""A run that is this young when it appears is told from its beginning; an older one was moved here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that happened; strings may hold anything that a file can."""
+
+    time: float
+    """Seconds since the epoch."""
+    run: str
+    kind: str
+    """`state`, `epoch`, `gone`, or the name of an event."""
+    step: int | None = None
+    epoch: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RunNotices:
+    """What happens to one run."""
+
+    def __init__(self, root: Path, *, from_now: bool) -> None:
+        """What is there already counts as told if `from_now`."""
+        self._root = root
+        self.head = read_head(root)
+        paths = RunPaths(root)
+        self._events = EventLog(paths.events)
+        self._epochs = EpochTail(paths.metrics, self.head.metric.name if self.head.metric is not None else None)
+        self._beat: tuple[float, float] | None = None
+        self._last_event: str | None = None
+        self.state: State = self._judge(self.head)
+        if from_now:
+            self._events.tail.skip_to_end()
+            self._epochs.tail.skip_to_end()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its state may change without a file changing."""
+        return self.state in LIVE_STATES or self.state == "unknown"
+
+    def look(self) -> Iterator[Notice]:
+        """What happened since the last look."""
+        self.head = read_head(self._root)
+        name = self.head.name
+        found = [self._of_epoch(name, epoch) for epoch in self._epochs.poll()]
+        for event in self._events.poll():
+            self._last_event = event.event
+            details = {**_who(event.actor), **event.details}
+            found.append(Notice(event.time, name, event.event, event.step, None, details))
+        yield from sorted(found, key=lambda notice: notice.time)
+        state = self._judge(self.head)
+        if state != self.state:
+            before, self.state = self.state, state
+            if state not in LIVE_STATES:
+                yield from (self._of_epoch(name, epoch) for epoch in self._epochs.end())
+            if not self._is_told(before):
+                yield self.as_state()
+
+    def as_state(self) -> Notice:
+        """Its state, as a notice of now."""
+        status = self.head.status
+        details = {"state": self.state, "why": how_it_ended(status, self.state) or self.head.problem}
+        step, epoch = (status.step, status.epoch) if status is not None else (None, None)
+        return Notice(time.time(), self.head.name, "state", step, epoch, details)
+
+    def _of_epoch(self, name: str, epoch: Epoch) -> Notice:
+        total = self.head.status.total_epochs if self.head.status is not None else None
+        details = {"total_epochs": total, "metrics": epoch.values}
+        return Notice(epoch.time or time.time(), name, "epoch", epoch.step, epoch.epoch, details)
+
+    def _is_told(self, before: State) -> bool:
+        """Whether an event says what the new state does."""
+        if self.state in _TOLD_BY_EVENTS:
+            return self._last_event == self.state
+        return self.state == "starting" or (self.state == "running" and before not in ("stalled", "paused", "unknown"))
+
+    def _judge(self, head: RunHead) -> State:
+        if head.status is None or head.state == "unreadable":
+            return head.state
+        return derive_state(head.status, heartbeat_age_seconds=self._heartbeat_age(head.status))
+
+    def _heartbeat_age(self, status: Status) -> float:
+        """How long it has stood still: at first by its own clock, then by ours."""
+        now = time.monotonic()
+        if self._beat is None:
+            self._beat = status.heartbeat, now - max(0.0, time.time() - status.heartbeat)
+        elif self._beat[0] != status.heartbeat:
+            self._beat = status.heartbeat, now
+        return now - self._beat[1]
+
+
+class StoreNotices:
+    """What happens to the runs of a store, which may appear later, vanish, and hold anything."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._clock = clock
+        self._runs: dict[str, RunNotices] = {}
+
+    def begin(self) -> Iterator[Notice]:
+        """Take note of what is there; the states of live runs are told."""
+        for name in self._names():
+            run = self._runs[name] = RunNotices(self._root / name, from_now=True)
+            if run.state in LIVE_STATES:
+                yield run.as_state()
+
+    def look(self, changed: Collection[str] = ()) -> Iterator[Notice]:
+        """What happened to the runs named in `changed` (the empty name: to the list of runs), and to live ones."""
+        if "" in changed or not self._runs.keys() >= set(changed):
+            yield from self._list_anew()
+        for name, run in list(self._runs.items()):
+            if name in changed or run.is_live:
+                yield from run.look()
+
+    def _list_anew(self) -> Iterator[Notice]:
+        names = self._names()
+        for name in self._runs.keys() - names:
+            del self._runs[name]
+            yield Notice(self._clock(), name, "gone")
+        for name in sorted(names - self._runs.keys()):
+            record = read_head(self._root / name).record
+            is_new = record is not None and record.created > self._clock() - _FRESH_SECONDS
+            run = self._runs[name] = RunNotices(self._root / name, from_now=not is_new)
+            if not is_new or run.state == "unreadable":
+                yield run.as_state()
+            else:
+                yield from run.look()
+
+    def _names(self) -> set[str]:
+        with suppress(StoreError, OSError, ValueError):  # not there yet, or closed to us for now
+            store = Store.open(self._root, missing_ok=True)
+            return set() if store.is_standalone else set(store.run_names())
+        return set()
+
+
+def _who(actor: Actor | None) -> dict[str, Any]:
+    return {"actor": actor} if actor is not None else {}
