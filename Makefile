@@ -65,6 +65,7 @@ types: setup
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p ckptop.$(p))
 	$(BIN)/mypy tests
 	cd benchmarks && ../$(BIN)/mypy --config-file ../pyproject.toml .
+	cd examples && ../$(BIN)/mypy --config-file ../pyproject.toml --allow-untyped-calls .
 
 contracts: setup
 	$(BIN)/lint-imports
