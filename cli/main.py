@@ -39,6 +39,7 @@ COMMANDS = {
     "watch": "watch",
     "ctl": "ctl",
     "stop": "stop",
+    "doctor": "doctor",
     "dashboard": "dashboard",
 }
 """Command to module of `ckptop.cli`; each module has a click command named like the command."""
@@ -69,6 +70,7 @@ _SUMMARIES = {
     "watch": "Print a line for whatever happens in a store.",
     "ctl": "Ask a running trainer to save, pause, continue, stop or set lr=1e-4.",
     "stop": "Stop a running trainer after its step; it saves first.",
+    "doctor": "Say what of this machine and a store's place matters, and what to do.",
 }
 
 

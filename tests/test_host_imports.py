@@ -8,7 +8,10 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["gpus", "machine", "mounts", "process", "terminal", "units"])
+@pytest.mark.parametrize(
+    "module",
+    ["checkup", "gpus", "inotify", "machine", "mounts", "process", "quota", "terminal", "torch_build", "units"],
+)
 def test_importing_a_module_of_the_ground_floor_loads_nothing_heavy(module: str) -> None:
     script = (
         f"import sys, ckptop.host.{module}\n"
