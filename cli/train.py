@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ckptop.cli.common import json_option, store_option
+from ckptop.cli.quantities import duration
 from ckptop.store.errors import EXIT_DONE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,10 +77,23 @@ def training_options(function: F) -> F:
 @store_option
 @click.option("--steal", is_flag=True, help="Take over a run another host holds, without waiting for its silence.")
 @click.option(
-    "--background", is_flag=True, help="Train on when this terminal is gone; prints how to follow and stop it."
+    "--save-before",
+    "save_before_seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Stop and save so long before the time limit, with exit code 3.",
 )
+@click.option("--time-limit", metavar="TIME", help="Such as 12h (default: the end of the Slurm job).")
+@click.option(
+    "--grace",
+    "grace_seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Give up on ending after a signal when so long has passed (default: wait).",
+)
+@click.option("--background", is_flag=True, help="Outlive this terminal; prints how to follow it and to stop it.")
 @json_option
-@click.pass_context
+@click.pass_context  # fmt: skip
 def train(
     ctx: click.Context,
     /,
@@ -91,6 +105,9 @@ def train(
     resume: str | None,
     store_path: Path,
     steal: bool,
+    save_before_seconds: float | None,
+    time_limit: str | None,
+    grace_seconds: float | None,
     background: bool,
     as_json: bool,
     **shortcuts: int | float | str | None,
@@ -101,6 +118,7 @@ def train(
     """
     task = require_task(task)
     require_extra()
+    time_limit_seconds = duration(time_limit) if time_limit is not None else None
     if background:
         from ckptop.cli.background import tell_of_start, train_in_background
 
@@ -120,6 +138,9 @@ def train(
             assignments=assignments_of(settings, shortcuts),
             resume=resume,
             steal=steal,
+            grace_seconds=grace_seconds,
+            save_before_seconds=save_before_seconds,
+            time_limit_seconds=time_limit_seconds,
             as_json=as_json,
             argv=["-m", "ckptop.cli", *sys.argv[1:]],
         )

@@ -90,6 +90,7 @@ class Run:
         self._lease, self._keep = lease, keep
         self._begun = self._ended = False
         self._stop_reason: str | None = None
+        self._stop_deadline: float | None = None
         self._signals: ScriptSignals | None = None
         self._is_stopping = self._tells_progress = False
         self._config: dict[str, Any] | None = None
@@ -473,9 +474,16 @@ class Run:
         """Why it was asked to stop."""
         return self._stop_reason
 
-    def request_stop(self, reason: str) -> None:
-        """Ask the loop to stop after this step; safe in a signal handler."""
+    @property
+    def seconds_left(self) -> float | None:
+        """How long whoever asked for the stop will wait, never below 0; None where nobody said."""
+        return max(0.0, self._stop_deadline - time.monotonic()) if self._stop_deadline is not None else None
+
+    def request_stop(self, reason: str, *, seconds_left: float | None = None) -> None:
+        """Ask the loop to stop after this step, within so many seconds; safe in a signal handler."""
         self._stop_reason = self._stop_reason or reason
+        if seconds_left is not None and self._stop_deadline is None:
+            self._stop_deadline = time.monotonic() + seconds_left
 
     # The end
 
@@ -518,6 +526,16 @@ class Run:
             raise DiskError(refused.errno, f"{self.paths.status} cannot be written: {refused.strerror}") from None
         finally:
             self._lease.release()
+
+    def give_up(self, error: str) -> None:
+        """End the attempt as stopped while its own thread hangs, maybe within a save; the process must end then.
+
+        The status goes first: it needs no lock, and a save that hangs may hold the one that events are told under.
+        """
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._heartbeat.stop("stopped", Exit(code=EXIT_STOPPED, error=error))
+        self.event("stopped", reason=self._stop_reason, error=error)
 
     def __enter__(self) -> Self:
         return self

@@ -116,7 +116,7 @@ def test_signals_to_the_whole_process_group_reach_the_trainer_alone(
     assert len(helpers) >= 3  # the fork server and a worker each for training and validation
 
     for helper in helpers:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             helper.send_signal(signum)
     before = steps_logged(tmp_path / "mine")
     wait_for(lambda: steps_logged(tmp_path / "mine") > before + 40, child, "40 more steps")

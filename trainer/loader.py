@@ -29,6 +29,9 @@ from ckptop.trainer.task import Samples, Task
 _AUGMENT, _SAMPLE = 2, 3
 """Keep these streams apart from other uses of (seed, epoch)."""
 
+_OF_THE_TRAINER = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
+"""Signals that mean something to the trainer alone."""
+
 
 class _Batched(Dataset[tuple[torch.Tensor, ...]]):
     """A dataset indexed by `BatchKey`; travels to the workers."""
@@ -115,9 +118,10 @@ def _worker_context() -> BaseContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    resource_tracker.ensure_running()  # else it is started below, and lifts the mask when it has been
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TRAINER)
     try:
+        resource_tracker.ensure_running()  # else it is started below; it lifts part of the mask when it has been
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TRAINER)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -41,6 +41,12 @@ class TrainOptions:
     is_own_wish: bool = False
     """The assignments are of now, not what a command has said from the beginning."""
     steal: bool = False
+    grace_seconds: float | None = None
+    """How long a signal leaves for ending; None is as long as it takes."""
+    save_before_seconds: float | None = None
+    """How long before the time limit to stop and save."""
+    time_limit_seconds: float | None = None
+    """From the start of the trainer; None is the end of the Slurm job, if there is one."""
     as_json: bool = False
     argv: Sequence[str] = ()
     """The interpreter's arguments that start this again."""

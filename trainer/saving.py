@@ -87,12 +87,15 @@ class Saving:
             self._console.say(f"New best {name}: {value:.4f} (milestone saved)")
 
     def _at_last(self, save: Callable[[CheckpointManager], str]) -> str:
-        config = self._parts.config
+        config, left = self._parts.config, self._run.seconds_left
+        patience = config.full_disk_patience_seconds
+        if left is not None:  # the other half is for the save itself, here or in the spill directory
+            patience = min(patience, left / 2)
         return save_at_last(
             self._run.checkpoints,
             save,
             spill=spill_directory(config.spill_dir),
-            patience_seconds=config.full_disk_patience_seconds,
+            patience_seconds=patience,
             say=self._warn,
         )
 

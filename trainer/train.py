@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from ckptop.trainer.stop import StopSignals
 from ckptop.trainer.system import GpuUsage, SystemSampler
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tensorboard import EventWriter
+from ckptop.trainer.time_limit import JOB_ENDS, seconds_until_end, stopping_before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,15 @@ def train(options: TrainOptions) -> int:
     task = load_task(options.task)
     settled = settle(options, task)
     stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
-    with StopSignals() as signals:
+    end_seconds = seconds_until_end(options.time_limit_seconds, os.environ)
+    if options.save_before_seconds is not None and end_seconds is None:
+        print(
+            f"--save-before: no time limit is known here, neither by --time-limit nor by ${JOB_ENDS}", file=sys.stderr
+        )
+    with (
+        StopSignals(options.grace_seconds) as signals,
+        stopping_before(end_seconds, options.save_before_seconds, signals.stop),
+    ):
         outcome = _done_already(settled, stream) or _train(options, task, settled, stream, signals, 0)
         rollbacks = 0
         while isinstance(outcome, Rollback):
@@ -123,7 +133,7 @@ def _train(
     data = task.load(options.data, config.seed)
     require_samples(data)
     with _create(options, task, settled, data) as run:
-        signals.ask(run.request_stop)
+        signals.ask(run)
         with contextlib.closing(Console(run.paths.log, stream)) as console, told_to(console, run, config):
             try:
                 outcome = _attempt(run, task, settled, device, data, console)
