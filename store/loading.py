@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import read_json
 from ckptop.store.fs import FileSystem
 from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import CheckpointPaths, manifest_path, release_config_path
+from ckptop.store.layout import QUARANTINE, CheckpointPaths, manifest_path, release_config_path
 from ckptop.store.manifest import Manifest
 from ckptop.store.promote import ReleaseConfig
-from ckptop.store.trash import quarantine
-from ckptop.store.verify import verify_checkpoint
+from ckptop.store.quarantining import put_away_damaged
+from ckptop.store.verify import Finding, verify_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -146,18 +146,23 @@ def resume_latest(
     fs: FileSystem,
 ) -> dict[str, Any] | None:
     """Load the first of these that verifies; see `CheckpointManager.resume_latest`."""
-    problems = []
+    passed_over: list[tuple[CheckpointInfo, Finding]] = []
     for info in newest_first:
         finding = verify_checkpoint(info)
         if finding is None:
             state = load_checkpoint(info.path, model, optimizer, scheduler, scaler)
+            damaged = [item for item, found in passed_over if found.bytes_differ]
+            _warn(passed_over, put_away_damaged(paths, damaged, fs=fs))
             return {key: value for key, value in state.items() if not key.endswith("_state_dict")}
-        problems.append(finding.message)
-        moved = ""
-        if finding.bytes_differ:
-            quarantine(paths, info, fs)
-            moved = f" and was moved to {paths.quarantine.name}/"
-        warnings.warn(f"{finding.message}; it was passed over{moved}", UserWarning, stacklevel=3)
-    if problems:
-        raise Damaged(f"no checkpoint of {paths.root} verifies: {'; '.join(problems)}")
+        passed_over.append((info, finding))
+    if passed_over:
+        _warn(passed_over, [])
+        messages = "; ".join(finding.message for _info, finding in passed_over)
+        raise Damaged(f"no checkpoint of {paths.root} verifies: {messages}")
     return None
+
+
+def _warn(passed_over: Sequence[tuple[CheckpointInfo, Finding]], moved: Collection[str]) -> None:
+    for info, finding in passed_over:
+        where = f" and was moved to {QUARANTINE}/" if info.key in moved else ""
+        warnings.warn(f"{finding.message}; it was passed over{where}", UserWarning, stacklevel=4)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints, scan_tier
+from ckptop.store.checkpoint_info import CheckpointInfo, scan_tier
 from ckptop.store.commit import change_manifest, commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.events import append_event
@@ -25,11 +25,11 @@ from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest
 from ckptop.store.names import training_name
+from ckptop.store.quarantining import put_away_damaged
 from ckptop.store.records import Parent, RunRecord
 from ckptop.store.resume import Start, choose_start
 from ckptop.store.staging import remove_stale, removed_on_error
 from ckptop.store.store import Store
-from ckptop.store.trash import quarantine
 from ckptop.store.views import read_run
 
 
@@ -92,23 +92,18 @@ def _go_on(paths: RunPaths, resume: str, spill: Path | None, fs: FileSystem) -> 
     if spill is not None:
         notes += [f"{name} was brought home from {spill}" for name in bring_home(paths, record, spill, fs)]
     start = choose_start(read_run(paths.root), resume)
-    put_away_damaged(paths, record, start.damaged, fs)
+    _put_away(paths, record, start, fs)
     return record, replace(start, notes=(*notes, *start.notes))
 
 
-def put_away_damaged(
-    paths: RunPaths, record: RunRecord, damaged: tuple[CheckpointInfo, ...], fs: FileSystem = LOCAL
-) -> None:
-    """Move checkpoints whose bytes differ to `.quarantine/`, and say so in the run's events."""
-    if not damaged:
-        return
-    with FileLock(paths.checkpoints.lock):
-        for info in damaged:
-            quarantine(paths.checkpoints, info, fs)
-        refresh_links(fs, paths.checkpoints, read_checkpoints(paths.checkpoints, record.attempts))
-    keys = [info.key for info in damaged]
-    with suppress(OSError):
-        append_event(paths, "alert", message=f"{', '.join(keys)} damaged: moved to .quarantine/", checkpoints=keys)
+def _put_away(paths: RunPaths, record: RunRecord, start: Start, fs: FileSystem) -> None:
+    """Move what was passed over for its bytes out of the way, and say so in the run's events."""
+    moved = put_away_damaged(paths.checkpoints, start.damaged, record.attempts, fs)
+    if moved:
+        with suppress(OSError):
+            append_event(
+                paths, "alert", message=f"{', '.join(moved)} damaged: moved to .quarantine/", checkpoints=moved
+            )
 
 
 def begin_fork(paths: RunPaths, new: RunRecord, fork_of: str, fs: FileSystem = LOCAL) -> tuple[RunRecord, Start]:

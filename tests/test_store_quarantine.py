@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from power_cut import HastyFileSystem, RecordingFileSystem
 from tiny_model import HASTY, clone, find, live, make_run, manager_of, save, tiny_model
 
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.events import read_events
-from ckptop.store.layout import manifest_path
+from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.run import Run
+from ckptop.store.taking_up import take_up
 from ckptop.store.trash import list_quarantine
 from ckptop.store.verify import verify_checkpoint, verify_run
 from ckptop.store.views import read_run
@@ -96,6 +100,48 @@ def test_where_none_verifies_all_stay(root: Path) -> None:
     assert len(live(root)) == 7
 
 
+@pytest.mark.parametrize("name", ["mkdir", "rename", "unlink", "create"])
+def test_a_disk_that_refuses_to_put_it_aside_does_not_stop_the_resume(root: Path, name: str) -> None:
+    """Each call of that name under `.quarantine/`, or of a link, is refused: the run goes on from the next older."""
+    newest = find(root, "training", 5)
+    flip(newest.path)
+    record = read_run(root).record
+    assert record is not None
+
+    _record, start = take_up(RunPaths(root), record, "auto", fs=NoQuarantine(name))
+
+    assert start.from_step == 400
+    standing = [info.key for info in live(root)]
+    assert (newest.key in standing) is (list_quarantine(read_run(root).checkpoint_paths) == [])
+    latest = newest.path.parent / "latest.pt"
+    assert latest.exists() or not latest.is_symlink(), "no link points at what is gone"
+
+
+def test_links_are_gone_before_the_checkpoint_is(root: Path) -> None:
+    newest, fs = find(root, "training", 5), RecordingFileSystem()
+    flip(newest.path)
+    record = read_run(root).record
+    assert record is not None
+
+    take_up(RunPaths(root), record, "auto", fs=fs)
+
+    renamed = [call.path.name for call in fs.calls if call.name == "rename"]
+    assert renamed.index("latest.pt") < renamed.index(newest.name)
+
+
+def test_nothing_is_put_aside_through_a_link_out_of_the_run(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "checkpoints" / ".quarantine").symlink_to(outside)
+    flip(find(root, "training", 5).path)
+
+    with resume(root) as run:
+        assert run.start.from_step == 400
+
+    assert list(outside.iterdir()) == []
+    assert find(root, "training", 5).path.exists()
+
+
 def test_one_that_cannot_be_read_is_passed_over_and_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk may be there again tomorrow."""
     newest = find(root, "training", 5)
@@ -113,6 +159,34 @@ def test_one_that_cannot_be_read_is_passed_over_and_stays(root: Path, monkeypatc
         assert run.start.from_step == 400
 
     assert newest.path.exists()
+
+
+class NoQuarantine(HastyFileSystem):
+    """Refuses one kind of call under `.quarantine/`, and of removing or renaming wherever it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def _look(self, name: str, path: Path) -> None:
+        if name == self._name and (name in ("unlink", "create") or ".quarantine" in path.parts):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+
+    def mkdir(self, path: Path) -> None:
+        self._look("mkdir", path)
+        super().mkdir(path)
+
+    def create(self, path: Path) -> int:
+        self._look("create", path)
+        return super().create(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._look("rename", target)
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._look("unlink", path)
+        super().unlink(path)
 
 
 # In a script of one's own
@@ -139,6 +213,55 @@ def test_a_script_resumes_from_the_newest_that_verifies(manager: CheckpointManag
     assert model.weight.flatten().tolist() == [2.0, 2.0]
     assert [info.epoch for info in manager.list_checkpoints("training")["training"]] == [1, 2]
     assert len(list_quarantine(manager.paths)) == 1
+
+
+def test_the_links_of_a_script_follow_to_what_is_left(manager: CheckpointManager) -> None:
+    newest = manager.list_checkpoints("training")["training"][-1]
+    flip(newest.path)
+
+    with pytest.warns(UserWarning, match="passed over"):
+        manager.resume_latest(tiny_model())
+
+    assert os.readlink(manager.training_dir / "latest.pt") == "checkpoint_epoch_0002_step_00000200.pt"
+
+
+@pytest.mark.parametrize("name", ["mkdir", "rename", "unlink", "create"])
+def test_a_script_resumes_where_the_disk_refuses_to_put_it_aside(tmp_path: Path, name: str) -> None:
+    manager = CheckpointManager(tmp_path / "checkpoints", fs=HASTY)
+    for epoch in (1, 2):
+        save(manager, epoch)
+    newest = manager.list_checkpoints("training")["training"][-1]
+    flip(newest.path)
+    refused = CheckpointManager(tmp_path / "checkpoints", fs=NoQuarantine(name))
+
+    with pytest.warns(UserWarning, match="it was passed over"):
+        state = refused.resume_latest(tiny_model())
+
+    assert state is not None
+    assert state["epoch"] == 1
+
+
+def test_a_script_whose_files_are_all_damaged_loses_none(manager: CheckpointManager) -> None:
+    """A bad disk, or one mounted wrongly, may read well again."""
+    infos = manager.list_checkpoints("training")["training"]
+    for info in infos:
+        flip(info.path)
+
+    with pytest.warns(UserWarning, match="passed over$"), pytest.raises(Damaged, match="verifies"):
+        manager.resume_latest(tiny_model())
+
+    assert [info.name for info in manager.list_checkpoints("training")["training"]] == [info.name for info in infos]
+    assert list_quarantine(manager.paths) == []
+
+
+def test_nothing_is_put_aside_for_a_checkpoint_of_another_model(manager: CheckpointManager) -> None:
+    flip(manager.list_checkpoints("training")["training"][-1].path)
+    other = torch.nn.Linear(5, 5)
+
+    with pytest.raises(RuntimeError, match="is of another model"):
+        manager.resume_latest(other)
+
+    assert list_quarantine(manager.paths) == []
 
 
 def test_a_script_that_has_saved_nothing_begins_afresh(tmp_path: Path) -> None:
