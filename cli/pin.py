@@ -11,7 +11,7 @@ from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.host.terminal import clean
 from ckptop.store import pins
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.find import find_checkpoint
+from ckptop.store.find import find_put_away
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
 
@@ -22,6 +22,8 @@ from ckptop.store.views import RunView
 @json_option
 def pin(checkpoints: tuple[str, ...], store_path: Path, as_json: bool) -> None:
     """Mark checkpoints as never to be deleted; a linked milestone has a mark of its own.
+
+    What `ckptop trash` lists as RUN:FILE can be marked too: abandoned checkpoints and damaged ones.
 
     Exit codes: 0 done, or pinned already; 2 wrong use; 11 not found; 12 its manifest is damaged; 14 disk.
     """
@@ -49,13 +51,15 @@ def _mark(
     pinned: bool,
 ) -> None:
     store = Store.open(store_path, missing_ok=True)
-    found = [find_checkpoint(store, text) for text in checkpoints]  # all are found before the first is changed
+    found = [find_put_away(store, text) for text in checkpoints]  # all are found before the first is changed
     answers = []
     for view, info in found:
         changed = change(view, info)
-        answers.append({"run": view.name, "checkpoint": info.key, "pinned": pinned, "changed": changed})
+        answers.append(
+            {"run": view.name, "checkpoint": pins.place_of(view, info), "pinned": pinned, "changed": changed}
+        )
         if not as_json:
             word = ("Pinned" if pinned else "Unpinned") if changed else ("Was pinned" if pinned else "Was not pinned")
-            click.echo(clean(f"{word}: {view.name}:{info.key}"))
+            click.echo(clean(f"{word}: {view.name}:{pins.place_of(view, info)}"))
     if as_json:
         print_json({"checkpoints": answers})

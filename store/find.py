@@ -8,9 +8,11 @@ from pathlib import Path
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of
 from ckptop.store.errors import NotFound, UsageError
 from ckptop.store.evaluations import mode_of
+from ckptop.store.layout import RunPaths
 from ckptop.store.names import Version, is_run_name
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
+from ckptop.store.trash import list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView, read_run, read_standalone
 
 _RELEASE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})@([A-Za-z0-9.]+)", re.ASCII)
@@ -37,6 +39,38 @@ def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
         return _by_path(Path(text))
     view = store.run(name)
     return view, select(view, selector or "latest")
+
+
+def find_put_away(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
+    """As `find_checkpoint`; where no live one is meant, one of the trash, of an abandoned attempt or in quarantine.
+
+    Its path does, or `RUN:FILE` as `ckptop trash` prints it.
+
+    Raises:
+        NotFound: There is no such run or checkpoint.
+        UsageError: Several are meant; they are listed.
+    """
+    try:
+        return find_checkpoint(store, text)
+    except NotFound:
+        name, _, selector = text.partition(":")
+        view = store.run(name) if is_run_name(name) and selector else _run_around(Path(text).expanduser().resolve())
+        found = _put_away(view, selector, Path(text)) if view is not None else []
+        if view is None or not found:
+            raise
+    if len(found) > 1:
+        places = ", ".join(str(info.path) for info in found)
+        raise UsageError(f"{text} means several: {places}; name one by its path")
+    return view, found[0]
+
+
+def _put_away(view: RunView, selector: str, path: Path) -> list[CheckpointInfo]:
+    paths, full = view.checkpoint_paths, path.expanduser().resolve()
+    infos = [entry.info for entry in (*list_trash(paths), *list_discarded(paths), *list_quarantine(paths))]
+    return [
+        info for info in infos
+        if selector in (info.name, str(info.path.relative_to(paths.root))) or info.path.resolve() == full
+    ]  # fmt: skip
 
 
 def is_release(text: str) -> bool:
@@ -124,9 +158,11 @@ def _by_path(path: Path) -> tuple[RunView, CheckpointInfo]:
 
 
 def _run_around(file: Path) -> RunView | None:
-    """The run, or the stand-alone set, that a file in one of its tiers belongs to."""
-    if len(file.parents) > 2 and (file.parents[2] / "run.json").exists():
-        return read_run(file.parents[2])
-    if len(file.parents) > 1 and Store(file.parents[1]).is_standalone:
-        return read_standalone(file.parents[1])
+    """The run, or the stand-alone set, that a file under its checkpoints belongs to."""
+    for directory in file.parents[1:4]:  # checkpoints/.discarded/2/training/FILE is the deepest
+        run = RunPaths(directory.parent)
+        if run.checkpoints.root == directory and run.record.exists():
+            return read_run(run.root)
+        if Store(directory).is_standalone:
+            return read_standalone(directory)
     return None

@@ -24,6 +24,8 @@ from ckptop.store.views import RunView
 def pin(view: RunView, info: CheckpointInfo, fs: FileSystem = LOCAL) -> bool:
     """Mark a checkpoint as never to be deleted; returns False, and changes nothing, if it was pinned already.
 
+    One that was put away, of an abandoned attempt say, can be marked as well.
+
     Raises:
         NotFound: It is gone; nothing was changed.
         Damaged: Its manifest is unreadable; it was left alone.
@@ -50,8 +52,13 @@ def _mark(
         change_manifest(fs, paths, info.path, pinned=mark)
         if view.record is not None:
             with suppress(OSError):  # what is pinned is pinned, told or not
-                append_event(view.paths, event, step=info.step, checkpoint=info.key)
+                append_event(view.paths, event, step=info.step, checkpoint=place_of(view, info))
     return True
+
+
+def place_of(view: RunView, info: CheckpointInfo) -> str:
+    """`training/<file>`; of one that was put away `.discarded/2/training/<file>`: the live one may have its name."""
+    return str(info.path.relative_to(view.checkpoint_paths.root))
 
 
 def _manifest_now(info: CheckpointInfo) -> Manifest:

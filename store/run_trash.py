@@ -24,6 +24,7 @@ from ckptop.store.layout import RunPaths, StorePaths
 from ckptop.store.lease import Lease
 from ckptop.store.locks import FileLock
 from ckptop.store.names import check_run_name
+from ckptop.store.trash import list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView, read_run
 
 _ENTRY = re.compile(r"(\d{1,20})-([A-Za-z0-9][A-Za-z0-9._-]{0,99})")
@@ -60,13 +61,13 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
         raise Held(f"{view.name} is {view.state}; `ckptop stop {view.name}` first")
     lease = Lease.acquire(view.paths)
     try:
-        _refuse_protected(read_run(view.root))
         deleted_ns = time.time_ns()
         directory = store.trash / f"{deleted_ns}-{view.name}"
         fs.mkdir(store.trash)
-        with suppress(OSError):
-            append_event(view.paths, "deleted", run=view.name)
-        with FileLock(view.checkpoint_paths.lock):  # whoever changes its checkpoints is done
+        with FileLock(view.checkpoint_paths.lock):  # whoever changes or pins its checkpoints is done
+            require_deletable(read_run(view.root))
+            with suppress(OSError):
+                append_event(view.paths, "deleted", run=view.name)
             fs.rename(view.root, directory)
         _sync_both(store, fs)
     finally:
@@ -74,11 +75,19 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
     return DeletedRun(directory, view.name, deleted_ns / 1e9)
 
 
-def _refuse_protected(view: RunView) -> None:
-    pinned = [info.key for info in view.checkpoints if info.pinned]
+def require_deletable(view: RunView) -> None:
+    """Return if nothing of a run is pinned and no fork began from it, abandoned and damaged checkpoints included.
+
+    Raises:
+        StoreError: Something is, or one did.
+    """
+    paths = view.checkpoint_paths
+    put_away = (*list_discarded(paths), *list_quarantine(paths), *list_trash(paths))
+    checkpoints = [*view.checkpoints, *(entry.info for entry in put_away)]
+    pinned = [str(info.path.relative_to(paths.root)) for info in checkpoints if info.pinned]
     if pinned:
         raise StoreError(f"{view.name} holds pinned checkpoints ({', '.join(pinned[:3])}); `ckptop unpin` first")
-    forks = forks_that_live(view.root.parent, view.checkpoints)
+    forks = forks_that_live(view.root.parent, checkpoints)
     if forks:
         raise StoreError(f"{', '.join(sorted(forks))} began from {view.name}; delete that first")
 

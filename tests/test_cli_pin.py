@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from store_fixture import RunPlan, build_store
 from ckptop.cli.main import run
 from ckptop.store.layout import manifest_path
 from ckptop.store.store import Store
+from ckptop.store.trash import list_quarantine, quarantine
 
 CNN = RunPlan(name="cnn", phase="stopped", epochs=12, checkpoints=4, milestones=(10,))
 
@@ -104,3 +106,46 @@ def test_a_damaged_manifest_exits_12(store: Path, capsys: pytest.CaptureFixture[
     assert code == 12
     assert "nothing was changed" in error
     assert error.count("\n") == 1
+
+
+def test_what_the_trash_lists_can_be_unpinned_by_name_or_by_path(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An abandoned or damaged one keeps its mark; without this nobody could take it away again."""
+    view = Store.open(store).run("cnn")
+    first, second = view.checkpoints[:2]
+    run(["pin", f"cnn:{first.key}", f"cnn:{second.key}"])
+    entries = [quarantine(view.checkpoint_paths, info) for info in (first, second)]
+    paths = [entry.info.path for entry in entries if entry is not None]
+    capsys.readouterr()
+
+    assert run(["unpin", f"cnn:{first.name}", str(paths[1])]) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.splitlines() == [f"Unpinned: cnn:{path.relative_to(view.checkpoint_paths.root)}" for path in paths]
+    assert not any(entry.info.pinned for entry in list_quarantine(view.checkpoint_paths))
+
+
+def test_a_name_that_two_put_away_ones_have_is_answered_with_their_paths(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = Store.open(store).run("cnn")
+    info = view.checkpoints[0]
+    entry = quarantine(view.checkpoint_paths, info)
+    assert entry is not None
+    again = entry.directory.with_name(f"1{entry.directory.name}")
+    shutil.copytree(entry.directory, again)
+
+    assert run(["unpin", f"cnn:{info.name}"]) == 2
+
+    told = capsys.readouterr().err
+    assert str(again) in told
+    assert str(entry.directory) in told
+
+
+def test_what_is_nowhere_is_not_found(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["unpin", "cnn:nowhere.pt"]) == 11
+    assert run(["unpin", str(store / "cnn" / "nowhere.pt")]) == 11
+    assert run(["unpin", "nobody:nowhere.pt"]) == 11
+
+    assert capsys.readouterr().err.count("\n") == 3

@@ -7,19 +7,25 @@ import os
 from pathlib import Path
 
 import pytest
-from power_cut import CutFileSystem, PowerCut
+from power_cut import CutFileSystem, HastyFileSystem, PowerCut
 from store_fixture import RunPlan, build_store
-from tiny_model import HASTY, clone
+from tiny_model import HASTY, OPERATIONS, clone, find, make_run, pin
 
+from ckptop.store import pins
 from ckptop.store.commit import change_manifest
 from ckptop.store.errors import Held, NotFound, StoreError
+from ckptop.store.events import read_events
+from ckptop.store.find import find_put_away
 from ckptop.store.layout import StorePaths
 from ckptop.store.lease import Lease
 from ckptop.store.manifest import Pin
 from ckptop.store.records import Actor
+from ckptop.store.run import Run
 from ckptop.store.run_trash import DeletedRun, delete_run, list_deleted_runs, purge_run, restore_run
 from ckptop.store.store import Store
+from ckptop.store.trash import delete, quarantine
 from ckptop.store.verify import verify_run
+from ckptop.store.views import read_run
 
 PIN = Pin(time=1.0, actor=Actor(user="ada", host="box", pid=1))
 PLANS = (
@@ -97,6 +103,58 @@ def test_a_run_with_a_pin_stays(store: Store) -> None:
         delete_run(store.paths, view)
 
     assert "done" in store.run_names()
+
+
+@pytest.mark.parametrize("place", ["abandoned", "damaged", "deleted"])
+def test_a_run_with_a_pin_on_what_was_put_away_stays_until_it_is_unpinned(tmp_path: Path, place: str) -> None:
+    """Pinned, then left behind by a going back: emptying the trash must never take it with the run."""
+    root = make_run(tmp_path / "runs")
+    store, paths = Store(root.parent), StorePaths(root.parent)
+    kept = find(root, "training", 5)
+    pin(kept)
+    if place == "abandoned":
+        OPERATIONS["going-back"].act(root, HASTY)
+    elif place == "damaged":
+        quarantine(store.run("mine").checkpoint_paths, kept)
+    else:
+        delete(store.run("mine").checkpoint_paths, [kept])
+    pins.unpin(store.run("mine"), find(root, "training", 1))
+
+    with pytest.raises(StoreError, match=r"holds pinned checkpoints \(\.(discarded|quarantine|trash)/.* unpin"):
+        delete_run(paths, store.run("mine"))
+    pins.unpin(*find_put_away(store, f"mine:{kept.name}"))
+    delete_run(paths, store.run("mine"))
+
+    assert store.run_names() == []
+
+
+def test_a_pin_made_while_a_run_is_deleted_is_not_lost(store: Store) -> None:
+    """What is pinned is looked at under the lock that a pin takes, and not before."""
+    view = store.run("done")
+
+    class PinsFirst(HastyFileSystem):
+        def mkdir(self, path: Path) -> None:
+            super().mkdir(path)
+            if path == store.paths.trash:
+                pins.pin(view, view.checkpoints[0], HASTY)
+
+    with pytest.raises(StoreError, match="holds pinned checkpoints"):
+        delete_run(store.paths, view, PinsFirst())
+
+    assert "done" in store.run_names()
+    assert trashed(store) == []
+    told = [event.event for event in read_events(view.paths.events)]
+    assert "deleted" not in told
+
+
+def test_a_run_with_a_fork_of_what_it_abandoned_stays(tmp_path: Path) -> None:
+    root = make_run(tmp_path / "runs")
+    Run.create(root.parent, name="child", task="tiny", fork_of="mine:epoch=5").finish("finished", code=0)
+    pins.unpin(read_run(root), find(root, "training", 1))
+    OPERATIONS["going-back"].act(root, HASTY)
+
+    with pytest.raises(StoreError, match="child began from mine; delete that first"):
+        delete_run(StorePaths(root.parent), read_run(root))
 
 
 def test_a_run_with_a_fork_stays_until_that_is_gone(store: Store) -> None:
