@@ -469,6 +469,11 @@ class Run:
         self._is_stopping = self._stop_reason is not None
         return self._is_stopping
 
+    def retake_signals(self) -> None:
+        """Take SIGTERM and Ctrl-C back from a library that has put its handlers over `should_stop`'s."""
+        if self._signals is not None:
+            self._signals.retake()
+
     @property
     def stop_reason(self) -> str | None:
         """Why it was asked to stop."""

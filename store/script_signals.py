@@ -5,6 +5,7 @@ Only Python's defaults are replaced: a script, or a library it uses, that handle
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -23,23 +24,40 @@ class ScriptSignals:
     def __init__(self, request_stop: Callable[[str], None]) -> None:
         self._request_stop = request_stop
         self._taken: dict[signal.Signals, Any] = {}
+        self.is_closed = False
         if threading.current_thread() is not threading.main_thread():
             return
         for signum, default in _DEFAULTS.items():
-            if signal.getsignal(signum) == default:
-                self._taken[signum] = signal.signal(signum, self._handle)
+            if _is_free(signal.getsignal(signum), default):
+                signal.signal(signum, self._handle)
+                self._taken[signum] = default
+
+    def retake(self) -> None:
+        """Put our handlers over those that a library has put over ours."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in self._taken:
+                signal.signal(signum, self._handle)
 
     def close(self) -> None:
         """Give the signals their defaults back, where nobody has taken them since."""
+        self.is_closed = True
         if threading.current_thread() is not threading.main_thread():
             return
         for signum, before in self._taken.items():
             if signal.getsignal(signum) == self._handle:
                 signal.signal(signum, before)
-        self._taken.clear()
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         name = signal.Signals(signum)
-        if name is signal.SIGINT:
+        if self.is_closed or name is signal.SIGINT:
             signal.signal(signum, self._taken[name])  # a second Ctrl-C interrupts at once
-        self._request_stop(name.name)
+        if self.is_closed:
+            os.kill(os.getpid(), signum)
+        else:
+            self._request_stop(name.name)
+
+
+def _is_free(handler: Any, default: Any) -> bool:
+    """Whether nobody handles the signal; one of ours that is closed may have been put back by a library."""
+    before = getattr(handler, "__self__", None)
+    return bool(handler == default) or (isinstance(before, ScriptSignals) and before.is_closed)

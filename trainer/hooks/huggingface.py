@@ -95,8 +95,13 @@ class CkptopCallback(RunHook, TrainerCallback):
             self._due = self._save_of(state)
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save every epoch, unless it is done by steps."""
-        if self._save_every_steps is None and not _is_within_epoch(state):
+        """Save every epoch, unless it is done by steps; what a stop cut short is saved before the evaluation it brings.
+
+        The uninterrupted training has no evaluation there, and an evaluation's loader draws.
+        """
+        if _is_within_epoch(state):
+            self.save_due()
+        elif self._save_every_steps is None:
             self._due = self._save_of(state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -45,7 +45,7 @@ class CkptopCallback(RunHook, Callback):
     def __init__(self, store: Path | str, *, name: str, task: str, **create: Any) -> None:
         super().__init__(store, name=name, task=task, **create)
         self.logger = CkptopLogger(self)
-        self.run.should_stop  # noqa: B018  # takes SIGTERM before Lightning does, which would not finish the step
+        self.run.should_stop  # noqa: B018  # the first look takes the signals: they may come while things are built
 
     @property
     def checkpoint(self) -> str | None:
@@ -64,7 +64,11 @@ class CkptopCallback(RunHook, Callback):
             trainer.loggers = [*trainer.loggers, self.logger]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random state, before the first loader draws the order of its data."""
+        """Restore the random state, before the first loader draws the order of its data.
+
+        Lightning has put its SIGTERM handler over ours, and would end the fit without a save.
+        """
+        self.run.retake_signals()
         path = self.run.start.from_checkpoint
         if path is not None:
             verify_before_load(path)
