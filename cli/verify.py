@@ -15,7 +15,7 @@ from ckptop.host.units import format_bytes
 from ckptop.store.errors import EXIT_DONE, Damaged
 from ckptop.store.find import find_checkpoint
 from ckptop.store.store import Store
-from ckptop.store.verify import Hashes, Report, total_bytes, verify_checkpoint, verify_run
+from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_run
 
 
 @click.command()
@@ -40,7 +40,8 @@ def verify(ctx: click.Context, what: str | None, store_path: Path | None, as_jso
 def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report:
     if what is not None and (":" in what or what.endswith(".pt")):
         _view, info = find_checkpoint(Store(store_path or default_store()), what)
-        finding = verify_checkpoint(info)
+        with _bar(info.size_bytes, quiet=quiet) as bar:
+            finding = verify_checkpoint(info, bar.update)
         return Report(1, info.size_bytes, (finding,) if finding else ())
     store, name = store_or_run(what, store_path)
     return _verify_store(store, quiet=quiet) if name is None else _verify_run(store, name, quiet=quiet)
@@ -53,17 +54,10 @@ def _verify_run(store: Store, name: str, *, quiet: bool) -> Report:
 
 
 def _verify_store(store: Store, *, quiet: bool) -> Report:
-    from ckptop.store.verify_releases import release_bytes, verify_releases
+    from ckptop.store.verify_store import store_bytes, verify_store
 
-    views, hashes = store.runs(), Hashes()
-    with _bar(total_bytes(views) + release_bytes(store.paths), quiet=quiet) as bar:
-        reports = [verify_run(view, bar.update, hashes) for view in views]
-        reports.append(verify_releases(store.paths, bar.update))
-    return Report(
-        sum(report.checked for report in reports),
-        sum(report.checked_bytes for report in reports),
-        tuple(finding for report in reports for finding in report.findings),
-    )
+    with _bar(store_bytes(store), quiet=quiet) as bar:
+        return verify_store(store, bar.update)
 
 
 def _bar(length_bytes: int, *, quiet: bool) -> Any:

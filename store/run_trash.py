@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptop.store.cleanup import forks_that_live
@@ -110,6 +110,11 @@ def restore_run(store: StorePaths, run: DeletedRun, fs: FileSystem = LOCAL) -> R
     with suppress(OSError):
         append_event(RunPaths(home), "restored", run=run.name)
     return read_run(home)
+
+
+def read_deleted_run(run: DeletedRun) -> RunView:
+    """A run as it lies in the trash, by the name it had."""
+    return replace(read_run(run.directory), name=f"{run.name} in the trash")
 
 
 def list_deleted_runs(store: StorePaths) -> list[DeletedRun]:

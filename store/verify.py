@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from ckptop.store.manifest import LogMark, TensorIndex
 from ckptop.store.names import is_link_name
 from ckptop.store.seal import check_seal
 from ckptop.store.tail import LineTail
-from ckptop.store.trash import list_trash
+from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView
 
 Progress = Callable[[int], None]
@@ -94,24 +94,42 @@ def verify_checkpoint(
 
 
 def verify_run(view: RunView, progress: Progress | None = None, hashes: Hashes | None = None) -> Report:
-    """Verify a run: its checkpoints, live ones and those in the trash, its records, logs and directories."""
+    """Verify a run: its checkpoints, live ones and those that were put away, its records, logs and directories."""
     findings: list[Finding] = []
     known: Hashes = {} if hashes is None else hashes
     if view.problem is not None:
         findings.append(Finding(view.name, f"{view.name}: {view.problem}", "restore the file from a backup"))
-    checkpoints = _all_of(view)
-    for info in checkpoints:
+    for info in view.checkpoints:
         findings += [finding for finding in (verify_checkpoint(info, progress, known), _index(info)) if finding]
+    put_away = _put_away(view)
+    for entry in put_away:
+        findings += _of_put_away(view, entry, (verify_checkpoint(entry.info, progress, known), _index(entry.info)))
     if view.record is not None:
         findings += [*_records(view), *_logs(view)]
     for tier in ("training", "milestone"):
         findings += _leftovers(view.checkpoint_paths.tier(tier))
-    return Report(len(checkpoints), total_bytes([view]), tuple(findings))
+    return Report(len(view.checkpoints) + len(put_away), total_bytes([view]), tuple(findings))
 
 
-def _all_of(view: RunView) -> list[CheckpointInfo]:
-    """The live checkpoints, and those that may be taken back."""
-    return [*view.checkpoints, *(entry.info for entry in list_trash(view.checkpoint_paths))]
+def _put_away(view: RunView) -> list[TrashEntry]:
+    """In the trash, of abandoned attempts, and in quarantine."""
+    paths = view.checkpoint_paths
+    return [*list_trash(paths), *list_discarded(paths), *list_quarantine(paths)]
+
+
+def _of_put_away(view: RunView, entry: TrashEntry, found: Iterable[Finding | None]) -> Iterator[Finding]:
+    """Told with the place; in quarantine damage is what is expected, and no failure."""
+    place = entry.info.path.relative_to(view.checkpoint_paths.root)
+    flags = "" if entry.kind == "deleted" else " --all"
+    advice = f"`ckptop trash --empty{flags}` removes it, or look at {entry.info.path}"
+    for finding in found:
+        if finding is None:
+            continue
+        if entry.kind == "damaged":
+            what = f"{place} is damaged, which is why it was put there"
+            yield replace(finding, key=str(place), message=what, advice=advice, severe=False)
+            return
+        yield replace(finding, key=str(place), message=f"{place.parent}/{finding.message}", advice=advice)
 
 
 def _index(info: CheckpointInfo) -> Finding | None:
@@ -204,7 +222,8 @@ def _short(error: Exception, path: Path) -> str:
 
 def total_bytes(views: Iterable[RunView]) -> int:
     """Bytes a verification of these runs will read."""
-    return sum({info.inode: info.size_bytes for view in views for info in _all_of(view)}.values())
+    infos = (info for view in views for info in (*view.checkpoints, *(entry.info for entry in _put_away(view))))
+    return sum({info.inode: info.size_bytes for info in infos}.values())
 
 
 def _leftovers(directory: Path) -> Iterator[Finding]:

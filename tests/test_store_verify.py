@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import clone, find, make_run
+from tiny_model import HASTY, OPERATIONS, clone, find, make_run
 
+from ckptop.cli.main import run
 from ckptop.store import verify as module
 from ckptop.store.layout import RunPaths, manifest_path
+from ckptop.store.pins import unpin
+from ckptop.store.run_trash import delete_run
+from ckptop.store.store import Store
+from ckptop.store.trash import list_discarded, list_trash, quarantine
 from ckptop.store.verify import total_bytes, verify_checkpoint, verify_run
+from ckptop.store.verify_store import store_bytes, verify_store
 from ckptop.store.views import read_run
 
 
@@ -106,3 +113,98 @@ def test_an_unreadable_record_is_a_finding(root: Path) -> None:
     finding = verify_run(read_run(root)).findings[0]
 
     assert (finding.key, finding.message) == ("mine", "mine: run.json is truncated")
+
+
+# What was put away
+
+
+def flip(path: Path, place: int = 300) -> None:
+    """Change one byte in place."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_changed_byte_of_an_abandoned_checkpoint_is_found(root: Path) -> None:
+    OPERATIONS["going-back"].act(root, HASTY)
+    entry = list_discarded(RunPaths(root).checkpoints)[0]
+    assert verify_run(read_run(root)).findings == ()
+    flip(entry.info.path)
+
+    report = verify_run(read_run(root))
+
+    (finding,) = report.findings
+    assert report.damaged == 1
+    assert finding.key == f".discarded/2/training/{entry.info.name}", "not the name of a live one"
+    assert finding.message == f"{finding.key}: bytes differ from its manifest"
+    assert finding.advice.startswith("`ckptop trash --empty --all` removes it")
+
+
+def test_a_changed_byte_in_the_trash_says_how_to_be_rid_of_it(root: Path) -> None:
+    entry = list_trash(RunPaths(root).checkpoints)[0]
+    flip(entry.info.path)
+
+    (finding,) = verify_run(read_run(root)).findings
+
+    assert finding.severe
+    assert finding.message.startswith(".trash/")
+    assert finding.advice.startswith("`ckptop trash --empty` removes it")
+
+
+def test_damage_in_quarantine_is_expected_and_no_failure(root: Path) -> None:
+    info = find(root, "training", 4)
+    entry = quarantine(RunPaths(root).checkpoints, info)
+    assert entry is not None
+    assert verify_run(read_run(root)).findings == ()
+    flip(entry.info.path)
+
+    report = verify_run(read_run(root))
+
+    (finding,) = report.findings
+    assert (report.damaged, finding.severe) == (0, False)
+    assert (
+        finding.message == f".quarantine/{entry.directory.name}/{info.name} is damaged, which is why it was put there"
+    )
+    assert "`ckptop trash --empty --all`" in finding.advice
+
+
+def test_whole_runs_in_the_trash_are_verified_with_the_store(root: Path) -> None:
+    store = Store(root.parent)
+    clone(root, store.root / "other")
+    unpin(store.run("other"), store.run("other").checkpoints[0])
+    gone = delete_run(store.paths, store.run("other"))
+    read: list[int] = []
+
+    whole = verify_store(store, read.append)
+
+    assert (whole.damaged, whole.checked) == (0, 18)
+    assert sum(read) == whole.checked_bytes == store_bytes(store)
+    flip(next(path for path in gone.directory.rglob("checkpoint*.pt") if not path.is_symlink()))
+    assert verify_store(store).damaged >= 1
+    os.truncate(gone.directory / "run.json", 10)
+    assert "other in the trash" in [finding.key for finding in verify_store(store).findings]
+
+
+def test_the_command_reads_the_trash_of_the_store(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    OPERATIONS["going-back"].act(root, HASTY)
+    flip(list_discarded(RunPaths(root).checkpoints)[0].info.path)
+
+    assert run(["verify", str(root.parent)]) == 12
+
+    assert ".discarded/2/training/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["{root}", "{store}", "{root}/checkpoints/training/{name}"])
+def test_a_bar_shows_how_far_on_a_terminal(
+    root: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = what.format(root=root, store=root.parent, name=find(root, "training", 4).name)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    assert run(["verify", text]) == 0
+
+    told = capsys.readouterr()
+    assert "verifying" in told.err
+    assert "verifying" not in told.out
