@@ -10,8 +10,15 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETE_VARIABLE = "_CKPTOP_COMPLETE"
+"""Set where a shell asks how a line may go on."""
 
 COMMANDS = {
     "demo": "demo",
@@ -40,6 +47,7 @@ COMMANDS = {
     "ctl": "ctl",
     "stop": "stop",
     "doctor": "doctor",
+    "completion": "completion",
     "dashboard": "dashboard",
 }
 """Command to module of `ckptop.cli`; each module has a click command named like the command."""
@@ -71,6 +79,7 @@ _SUMMARIES = {
     "ctl": "Ask a running trainer to save, pause, continue, stop or set lr=1e-4.",
     "stop": "Stop a running trainer after its step; it saves first.",
     "doctor": "Say what of this machine and a store's place matters, and what to do.",
+    "completion": "Print the script that teaches a shell to complete all this.",
 }
 
 
@@ -86,13 +95,24 @@ class _Commands(click.Group):
         module = importlib.import_module(f"ckptop.cli.{COMMANDS[cmd_name]}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        if ctx.resilient_parsing:  # a shell asks how a line may go on
+            importlib.import_module("ckptop.cli.completion").teach(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        found: list[CompletionItem[str]] = importlib.import_module("ckptop.cli.completion").commands(
+            _SUMMARIES.items(), incomplete
+        )
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            _require_store_or_suggest(args[0])
+            if not ctx.resilient_parsing:
+                _require_store_or_suggest(args[0])
             args = ["dashboard", *args]
         return super().resolve_command(ctx, args)
 
@@ -150,6 +170,8 @@ def main() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command; returns the exit code. Every expected error is one line on stderr."""
+    if COMPLETE_VARIABLE in os.environ:
+        importlib.import_module("ckptop.cli.completion")  # teaches click our script for bash
     try:
         code = cli.main(args, prog_name="ckptop", standalone_mode=False)
     except click.exceptions.Abort:
