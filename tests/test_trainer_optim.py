@@ -11,47 +11,64 @@ import torch
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import TaskOptions, TrainConfig
 from ckptop.trainer.device import StepValues, open_device
-from ckptop.trainer.optim import Schedule, build_optimizer
+from ckptop.trainer.optim import Schedule, build_optimizer, learning_rate
+from ckptop.trainer.sampler import Batches
+from ckptop.trainer.state import Progress
+
+BATCHES = Batches(sample_count=100, batch_size=10)
+EPOCHS = 10
 
 
-def schedule_of(**changes: Any) -> Schedule:
-    config = TrainConfig(lr=2.0, model=TaskOptions(), **changes)
+def rates_of(steps: int = EPOCHS * BATCHES.step_count, **changes: Any) -> list[float]:
+    """The rate of every step of a run of 10 epochs of 10 steps, in order."""
+    config = TrainConfig(lr=2.0, epochs=EPOCHS, model=TaskOptions(), **changes)
     optimizer = build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
-    return Schedule(optimizer, config, total_steps=100, steps_per_epoch=10)
+    schedule = Schedule(optimizer, config, BATCHES, total_steps=EPOCHS * BATCHES.step_count)
+    rates, progress = [], Progress()
+    for _ in range(steps):
+        rates.append(schedule.apply(progress))
+        assert [group["lr"] for group in optimizer.param_groups] == [rates[-1]]
+        progress.step, progress.batch = progress.step + 1, progress.batch + 1
+        if progress.batch == BATCHES.batch_count:
+            progress.begin_next_epoch()
+    return rates
 
 
 def test_a_warm_up_rises_in_equal_steps_to_the_highest_rate() -> None:
-    schedule = schedule_of(warmup_steps=4, scheduler="constant")
-
-    assert [schedule.apply(step) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert rates_of(6, warmup_steps=4, scheduler="constant") == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
 
 
 def test_a_cosine_falls_from_the_highest_rate_to_nothing() -> None:
-    schedule = schedule_of(warmup_steps=20)
+    rates = rates_of(101, warmup_steps=20)
 
-    assert schedule.apply(20) == 2.0
-    assert schedule.apply(60) == pytest.approx(1.0)
-    assert schedule.apply(40) == pytest.approx(1 + math.cos(math.pi / 4))
-    assert 0 < schedule.apply(99) < 0.001
-    assert schedule.apply(100) == 0.0
+    assert rates[20] == 2.0
+    assert rates[60] == pytest.approx(1.0)
+    assert rates[40] == pytest.approx(1 + math.cos(math.pi / 4))
+    assert 0 < rates[99] < 0.001
+    assert rates[100] == 0.0
 
 
 def test_a_step_schedule_falls_every_so_many_epochs() -> None:
-    schedule = schedule_of(scheduler="step", decay_every_epochs=2, decay_factor=0.5)
+    rates = rates_of(scheduler="step", decay_every_epochs=2, decay_factor=0.5)
 
-    assert [schedule.apply(step) for step in (0, 19, 20, 39, 40)] == [2.0, 2.0, 1.0, 1.0, 0.5]
+    assert [rates[step] for step in (0, 19, 20, 39, 40)] == [2.0, 2.0, 1.0, 1.0, 0.5]
 
 
 def test_a_warm_up_longer_than_the_run_is_no_error() -> None:
-    assert schedule_of(warmup_steps=1_000).apply(99) == pytest.approx(0.2)
+    assert rates_of(100, warmup_steps=1_000)[99] == pytest.approx(0.2)
 
 
-def test_the_rate_is_set_in_every_group() -> None:
-    schedule = schedule_of(scheduler="constant")
+@pytest.mark.parametrize("scheduler", ["cosine", "step"])
+def test_another_batch_size_leaves_the_rate_where_it_is(scheduler: str) -> None:
+    """The steps done so far were counted in other batches; the epochs mean the same."""
+    config = TrainConfig(epochs=8, scheduler=scheduler, warmup_steps=7, decay_every_epochs=2, model=TaskOptions())  # type: ignore[arg-type]  # mypy takes the parameter for any text
+    at_the_end_of_four = Progress(epoch=5, step=4 * 10, warm_epochs=0.7)
 
-    schedule.apply(5)
+    before = learning_rate(config, at_the_end_of_four, BATCHES)
 
-    assert [group["lr"] for group in schedule._optimizer.param_groups] == [2.0]
+    assert 0 < before < config.lr
+    for batch_size in (1, 4, 50):
+        assert learning_rate(config, at_the_end_of_four, Batches(100, batch_size)) == before
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,9 @@ def test_a_changed_rate_holds_from_the_first_resumed_step_and_is_said(
 
     run_training(tmp_path, name="mine", resume="auto", lr="0.25", weight_decay="0.5")
 
-    assert "lr was 0.001, now 0.25; the next step has lr 0.25\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "\nlr was 0.001, now 0.25\n" in said
+    assert said.count("\nthe next step has lr 0.25 (was 0.001)\n") == 1
     assert logged(tmp_path / "mine")[21, "lr"] == "0.25"
     group = newest_state(tmp_path / "mine")["optimizer_state_dict"]["param_groups"][0]
     assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
@@ -145,10 +147,48 @@ def test_a_changed_rate_scales_the_restored_schedule_and_says_so(
 
     run_training(tmp_path, name="mine", resume="auto", lr="0.002")
 
-    expected = 2 * float(logged(tmp_path / "straight")[21, "lr"])
-    assert float(logged(tmp_path / "mine")[21, "lr"]) == pytest.approx(expected)
+    before = float(logged(tmp_path / "straight")[21, "lr"])
+    assert float(logged(tmp_path / "mine")[21, "lr"]) == pytest.approx(2 * before)
     said = capsys.readouterr().out
-    assert f"lr was 0.001, now 0.002; the cosine schedule goes on, times 2; the next step has lr {expected:.4g}" in said
+    assert "\nlr was 0.001, now 0.002; the cosine schedule goes on, times 2\n" in said
+    assert f"\nthe next step has lr {2 * before:.4g} (was {before:.4g})\n" in said
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "key", "value"),
+    [("cosine", "epochs", "5"), ("cosine", "scheduler", "constant"), ("step", "decay_every_epochs", "1"),
+     ("constant", "warmup_steps", "40")],
+)  # fmt: skip
+def test_whatever_changes_the_next_rate_says_what_it_would_have_been(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str, key: str, value: str
+) -> None:
+    settings = {"scheduler": scheduler, "warmup_steps": "0"}
+    run_training(tmp_path, name="straight", **settings)
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", **settings)
+    capsys.readouterr()
+
+    run_training(tmp_path, name="mine", resume="auto", **{key: value})
+
+    before, now = (float(logged(tmp_path / name)[21, "lr"]) for name in ("straight", "mine"))
+    assert now != before
+    assert f"\nthe next step has lr {now:.4g} (was {before:.4g})\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "step"])
+def test_another_batch_size_on_resume_does_not_make_the_rate_jump(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str
+) -> None:
+    settings = {"scheduler": scheduler, "decay_every_epochs": "1", "epochs": "3", "warmup_steps": "3"}
+    run_training(tmp_path, name="straight", **settings)
+    with at_step(2 * 17, stop):
+        run_training(tmp_path, name="mine", **settings)
+    capsys.readouterr()
+
+    run_training(tmp_path, name="mine", resume="auto", batch_size="4")
+
+    assert logged(tmp_path / "mine")[35, "lr"] == logged(tmp_path / "straight")[35, "lr"]
+    assert "the next step has lr" not in capsys.readouterr().out
 
 
 def test_a_stopped_early_run_is_complete_until_patience_changes(

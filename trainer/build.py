@@ -53,7 +53,7 @@ def build(
     _refuse_batches_of_one(model, batches)
     progress, rng_state = _load(run, config, batches, model, optimizer, scaler, device)
     _require_same_data(run, config, progress, data)
-    schedule = Schedule(optimizer, config, progress.total_steps(config, batches), batches.step_count)
+    schedule = Schedule(optimizer, config, batches, progress.total_steps(config, batches))
     train = EpochLoader(
         data.train, batches, seed=config.seed, task=task, options=config.model, workers=config.workers,
         pin_memory=device.is_cuda,

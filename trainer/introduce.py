@@ -10,6 +10,7 @@ import torch
 from ckptop.store.run import Run
 from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.console import Console
+from ckptop.trainer.optim import learning_rate
 from ckptop.trainer.options import Settled
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.state import Progress
@@ -45,23 +46,33 @@ def count(number: int, noun: str) -> str:
 def _changes(run: Run, settled: Settled, parts: Parts, progress: Progress) -> Iterator[str]:
     """What keeps this attempt from being bitwise what the run would have been, a line each."""
     for key, (old, new) in settled.changed.items():
-        yield f"{key} was {old}, now {new}{consequence(key, old, new, parts, progress)}"
+        yield f"{key} was {old}, now {new}{consequence(key, old, new, parts)}"
+    if settled.recorded is not None:
+        yield from next_rate(settled.recorded, parts, progress)
     manifest = run.start.manifest
     before = manifest.environment.get("pytorch_version") if manifest is not None else None
     if before not in (None, str(torch.__version__)):
         yield f"torch was {before}, now {torch.__version__}: the run is no longer bitwise exact"
 
 
-def consequence(key: str, old: Any, new: Any, parts: Parts, progress: Progress) -> str:
+def next_rate(before: TrainConfig[Any], parts: Parts, progress: Progress) -> Iterator[str]:
+    """One line where the changes since `before` make the rate of the next step another."""
+    batches = parts.train.batches
+    old, new = learning_rate(before, progress, batches), learning_rate(parts.config, progress, batches)
+    if old != new:
+        yield f"the next step has lr {new:.4g} (was {old:.4g})"
+
+
+def consequence(key: str, old: Any, new: Any, parts: Parts) -> str:
     """What a changed key does to the rest of the run; empty, or to be put behind a sentence."""
     config: TrainConfig[Any] = parts.config
     ends = f"the cosine schedule now ends at step {parts.schedule.total_steps:,}"
     if key == "epochs":
         return f"; {ends}" if config.scheduler == "cosine" else ""
     if key == "lr":
-        rate = config.lr * parts.schedule.factor(progress.step, progress.trend.reductions)
-        scaled = f"; the {config.scheduler} schedule goes on, times {new / old:g}"
-        return f"{'' if config.scheduler == 'constant' else scaled}; the next step has lr {rate:.4g}"
+        return (
+            "" if config.scheduler == "constant" else f"; the {config.scheduler} schedule goes on, times {new / old:g}"
+        )
     if key in ("batch_size", "accumulate"):
         steps = count(parts.train.batches.step_count, "step")
         return f"; an epoch now has {steps}" + (f" and {ends}" if config.scheduler == "cosine" else "")

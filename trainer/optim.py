@@ -1,7 +1,7 @@
 """Optimizer and learning rate.
 
-The rate is a function of the step, under a plateau schedule also of how often it was lowered: the schedule itself has
-nothing to restore.
+The rate is a function of where the training stands: of the step while it warms up, then of the share of its epochs that
+is done, so that another batch size does not make it jump. The schedule itself has nothing to restore.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.sampler import Batches
+from ckptop.trainer.state import Progress
 
 SGD_MOMENTUM = 0.9
 
@@ -33,42 +35,47 @@ def hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
 
 
-class Schedule:
-    """The learning rate of every step: warm-up, then cosine, step, plateau or constant.
+def learning_rate(config: TrainConfig[Any], progress: Progress, batches: Batches) -> float:
+    """The rate of the next step: warm-up, then cosine, step, plateau or constant.
 
-    With more epochs the cosine is stretched: the rate at a step is what a run planned that long would have had.
+    With more epochs the cosine is stretched: the rate is what a run planned that long would have here.
     """
+    return config.lr * _factor(config, progress, progress.epochs_done(batches))
+
+
+def _factor(config: TrainConfig[Any], progress: Progress, epochs_done: float) -> float:
+    """The share of the highest rate, 0 to 1."""
+    if progress.step < config.warmup_steps:
+        return (progress.step + 1) / config.warmup_steps
+    if config.scheduler == "cosine":
+        begun = epochs_done if progress.step == config.warmup_steps else progress.warm_epochs
+        share = (epochs_done - begun) / (config.epochs - begun) if begun < config.epochs else 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    if config.scheduler == "step":
+        return float(config.decay_factor ** ((progress.epoch - 1) // config.decay_every_epochs))
+    if config.scheduler == "plateau":
+        return float(config.decay_factor**progress.trend.reductions)
+    return 1.0
+
+
+class Schedule:
+    """Sets the learning rate of every step."""
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, config: TrainConfig[Any], total_steps: int, steps_per_epoch: int
+        self, optimizer: torch.optim.Optimizer, config: TrainConfig[Any], batches: Batches, total_steps: int
     ) -> None:
-        self._optimizer, self._config = optimizer, config
-        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self._optimizer, self._config, self._batches = optimizer, config, batches
+        self.total_steps = total_steps
 
     def reconfigure(self, config: TrainConfig[Any], total_steps: int) -> None:
         """Go on by another configuration from the next step on."""
         self._config, self.total_steps = config, total_steps
 
-    def factor(self, step: int, reductions: int = 0) -> float:
-        """The share of the highest rate with which the step after `step` others is done, 0 to 1.
-
-        `reductions` is how often the plateau schedule has lowered the rate.
-        """
-        config = self._config
-        if step < config.warmup_steps:
-            return (step + 1) / config.warmup_steps
-        if config.scheduler == "cosine":
-            past = (step - config.warmup_steps) / max(1, self.total_steps - config.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, past)))
-        if config.scheduler == "step":
-            return float(config.decay_factor ** (step // (config.decay_every_epochs * self.steps_per_epoch)))
-        if config.scheduler == "plateau":
-            return float(config.decay_factor**reductions)
-        return 1.0
-
-    def apply(self, step: int, reductions: int = 0) -> float:
-        """Set the rate of the step after `step` others and return it."""
-        lr = self._config.lr * self.factor(step, reductions)
+    def apply(self, progress: Progress) -> float:
+        """Set the rate of the step after `progress` and return it."""
+        lr = learning_rate(self._config, progress, self._batches)
+        if progress.step <= self._config.warmup_steps:
+            progress.warm_epochs = progress.epochs_done(self._batches)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -80,4 +87,4 @@ class Schedule:
                 "total_steps": self.total_steps}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: the configuration and the step decide."""
+        """Nothing to restore: the configuration and the position decide."""

@@ -63,6 +63,8 @@ class Settled:
     config: TrainConfig[Any]
     changed: Mapping[str, tuple[Any, Any]]
     """Keys that differ from the run's recorded configuration: (recorded, now)."""
+    recorded: TrainConfig[Any] | None = None
+    """That configuration; None for a fresh run."""
     notes: Sequence[str] = ()
     """What was asked for and does not hold, and why, a line each."""
 
@@ -99,7 +101,9 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
         if key.partition(".")[0] in _FIXED:
             raise UsageError(f"{key} cannot change within run {name}; resume it as a fork or begin a new run")
     choose_metric(task, config)
-    return Settled(store=store, name=name, resume=resume, config=config, changed=changed, notes=notes)
+    return Settled(
+        store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes
+    )
 
 
 def _record(store: Path, name: str, task: Task[Any]) -> RunRecord | None:

@@ -55,6 +55,8 @@ class Progress:
     """Of the epoch so far, a sample counting once."""
     sample_count: int = 0
     """Samples behind `loss_sum`."""
+    warm_epochs: float = 0.0
+    """Epochs that were done when the warm-up ended, or that are while it lasts."""
     best: Best | None = None
     trend: Trend = field(default_factory=Trend)
     degraded: bool = False
@@ -66,6 +68,10 @@ class Progress:
     def last_epoch(self) -> int:
         """The epoch of the newest step; what a checkpoint saved now is called by."""
         return self.epoch if self.batch or self.epoch == 1 else self.epoch - 1
+
+    def epochs_done(self, batches: Batches) -> float:
+        """Epochs behind this position, with the share of the present one that is done."""
+        return self.epoch - 1 + batches.bounds(self.batch)[0] / batches.sample_count
 
     def total_steps(self, config: TrainConfig[Any], batches: Batches) -> int:
         """Optimizer steps of the whole run; earlier epochs may have had another batch size."""

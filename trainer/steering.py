@@ -13,7 +13,7 @@ from typing import Any
 from ckptop.store.errors import UsageError
 from ckptop.store.run import Run
 from ckptop.trainer.config import TrainConfig, as_dict, changes, layered
-from ckptop.trainer.introduce import consequence
+from ckptop.trainer.introduce import consequence, next_rate
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.state import Progress
 
@@ -49,10 +49,8 @@ def steer(parts: Parts, run: Run, progress: Progress, wanted: Mapping[str, Any],
     except BaseException:
         parts.reconfigure(before, progress)
         raise
-    lines = [
-        f"{key} was {old}, now {new}{consequence(key, old, new, parts, progress)}"
-        for key, (old, new) in changed.items()
-    ]
+    lines = [f"{key} was {old}, now {new}{consequence(key, old, new, parts)}" for key, (old, new) in changed.items()]
+    lines += next_rate(before, parts, progress)
     if saved is None:
         lines.append("it was not saved here: a resume changes it as early as the newest checkpoint")
     return "; ".join(lines)

@@ -60,7 +60,7 @@ class Stepper:
         began = time.perf_counter()
         window = cut.window(progress.batch)
         samples = cut.samples(window)
-        lr = parts.schedule.apply(progress.step, progress.trend.reductions)
+        lr = parts.schedule.apply(progress)
         losses = [self._backward(parts.device.move(next(batches)), samples) for _ in window]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         values = StepValues(loss, self._grad_norm())
