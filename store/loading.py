@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import read_json
 from ckptop.store.fs import FileSystem
 from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import QUARANTINE, CheckpointPaths, manifest_path, release_config_path
-from ckptop.store.manifest import Manifest
+from ckptop.store.layout import QUARANTINE, CheckpointPaths, StorePaths, manifest_path, release_config_path
+from ckptop.store.manifest import TIERS, Manifest
+from ckptop.store.names import parse_checkpoint_name
 from ckptop.store.promote import ReleaseConfig
 from ckptop.store.quarantining import put_away_damaged
+from ckptop.store.registry import read_registry
 from ckptop.store.verify import Finding, verify_checkpoint
 
 if TYPE_CHECKING:
@@ -71,9 +74,9 @@ def restore_random(state: Mapping[str, Any], path: Path) -> None:
 
 
 def verify_before_load(path: Path) -> None:
-    """Check a checkpoint's bytes against its manifest, or a release's against its sha256.
+    """Check a checkpoint's bytes against its manifest, or a release's against the sha256 it was released with.
 
-    A stranger's file has neither: torch's own checks are all there is.
+    A stranger's file has neither: torch's own checks are all there is. One of ours without is warned of.
 
     Raises:
         NotFound: There is no such file.
@@ -81,18 +84,29 @@ def verify_before_load(path: Path) -> None:
     """
     if not path.is_file():
         raise NotFound(f"{path} does not exist")
-    if not manifest_path(path).exists():
-        if release_config_path(path).exists():
-            _verify_release(path)
-        return
-    manifest = read_json(manifest_path(path), Manifest)
-    if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
-        raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
+    if manifest_path(path).exists():
+        manifest = read_json(manifest_path(path), Manifest)
+        if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
+            raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
+    elif (sha256 := _released_sha256(path)) is not None:
+        if sha256_of(path) != sha256:
+            raise Damaged(
+                f"{path}: bytes differ from its sha256; it was not loaded. Release it again as another version"
+            )
+    elif path.parent.name in TIERS or parse_checkpoint_name(path.name) is not None:
+        warnings.warn(f"{path.name} has no manifest: its bytes were not verified", UserWarning, stacklevel=3)
 
 
-def _verify_release(path: Path) -> None:
-    if sha256_of(path) != read_json(release_config_path(path), ReleaseConfig).sha256:
-        raise Damaged(f"{path}: bytes differ from its sha256; it was not loaded. Release the version again as another")
+def _released_sha256(path: Path) -> str | None:
+    """What the registry says, which is the truth; what stands beside a release where the registry does not know it."""
+    store = StorePaths(path.parent.parent)
+    if path.parent == store.production:
+        with suppress(OSError):
+            for release in read_registry(store).releases:
+                if release.file == path.name:
+                    return release.sha256
+    config = release_config_path(path)
+    return read_json(config, ReleaseConfig).sha256 if config.exists() else None
 
 
 def load_checkpoint(
