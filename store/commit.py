@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from ckptop.store.hashing import CHUNK_BYTES
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
 from ckptop.store.links import NO_LINKS
 from ckptop.store.manifest import Manifest, TensorIndex, encode
+from ckptop.store.moving import remove_manifests
 from ckptop.store.seal import seal
 from ckptop.store.staging import removed_on_error, staged_name
 
@@ -57,7 +59,13 @@ def commit(
         write_durably(tensors_path(final), encode_index(index), fs, staging=paths.staging)
     write_durably(manifest_path(final), encode(manifest), fs, staging=paths.staging)
     fs.rename(staged, final)
-    fs.fsync_dir(directory)
+    try:
+        fs.fsync_dir(directory)
+    except OSError:
+        with suppress(OSError):  # it is not durable: whoever is told so will save again, and two are one too many
+            fs.unlink(final)
+            remove_manifests(fs, final)
+        raise
     return final
 
 

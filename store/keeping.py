@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from ckptop.host.units import format_bytes
 from ckptop.store.cleanup import apply_retention
-from ckptop.store.errors import DiskError
+from ckptop.store.errors import DiskError, Held
 from ckptop.store.fs import NO_SPACE
 from ckptop.store.layout import StorePaths
+from ckptop.store.manifest import Ranking
 from ckptop.store.retention import Plan, Policy, Protection
 from ckptop.store.room import NoRoom, purge_for
 from ckptop.store.saving import Saver
@@ -35,6 +36,22 @@ class Keeper:
     policies: tuple[Policy, ...]
     trash_limit: TrashLimit | None
     on_event: OnEvent
+
+    def settle(self, step: int, final: Path, ranking: Ranking | None = None) -> None:
+        """What follows a commit: its link, then the rules.
+
+        A disk that refuses these has not refused the save: it is told as an `alert`, never raised, or the caller
+        would save again what is saved.
+        """
+        tier = final.parent.name
+        what = "its link was not moved"
+        try:
+            self.saver.point_at(final, ranking)
+            what = "old ones were not deleted"
+            self.retain(step, f"{tier}/{final.name}")
+        except (OSError, Held) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.on_event("alert", step, {"message": f"{tier}/{final.name} is saved, but {what}: {reason}"})
 
     def retain(self, step: int, just_saved: str) -> None:
         """Delete what the rules do not keep, after a save.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,21 @@ def append_line(path: Path, line: bytes, *, sync: bool = False, fs: FileSystem =
     Whoever else appends to this file must be kept out by a lock.
 
     Raises:
-        OSError: The disk refused; the file may end with part of the line.
+        OSError: The disk refused; the file is as it was, or ends with part of the line where it refused that too.
     """
     descriptor = open_lines(path)
+    size_bytes = os.fstat(descriptor).st_size
     try:
         fs.write_all(descriptor, b"\n" + line if is_torn(descriptor) else line)
         if sync:
             fs.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):  # who is told that it failed must not find it done
+            os.ftruncate(descriptor, size_bytes)
+        raise
     finally:
-        fs.close(descriptor)
+        with suppress(OSError):  # what was fsynced is durable; of the rest nobody was promised anything
+            fs.close(descriptor)
 
 
 def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:

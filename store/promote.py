@@ -154,7 +154,8 @@ def promote_to_milestone(
             )  # fmt: skip
         attempts = view.record.attempts if view.record else ()
         live = read_checkpoints(paths, attempts)
-        refresh_links(fs, paths, live)
+        with suppress(OSError):  # it is made; the next change moves the links
+            refresh_links(fs, paths, live)
     _tell(view, info, to=f"milestone/{final.name}")
     return next(item for item in live if item.path == final)
 
@@ -267,8 +268,9 @@ def release_state(
             fs.rename(staged, final)
             fs.fsync_dir(store.production)
             append_release(store, release, fs)
-            point(fs, staging, store.production / "latest.pt", final.name)
-            point(fs, staging, store.production / f"{model}_latest.pt", final.name)
+            with suppress(OSError):  # it is released; whoever changes a release next puts the links right
+                point(fs, staging, store.production / "latest.pt", final.name)
+                point(fs, staging, store.production / f"{model}_latest.pt", final.name)
     if view is not None and info is not None:
         _tell(view, info, to=f"production/{final.name}", model=model, version=str(version))
     return release

@@ -72,6 +72,9 @@ class Saver:
             OSError: The disk refused; nothing was committed.
             UsageError: The state holds more than tensors and plain data.
         """
+        metric = self.run.metric
+        if ranking is None and metric is not None and not self.run.name:
+            ranking = Ranking(name=metric.name, mode=metric.mode)  # there is no run.json to say what best means
         staged = self.paths.staging / staged_name(name_of(1))
         self.fs.mkdir(self.paths.staging)  # somebody may have tidied up
         with removed_on_error(staged, self.fs):
@@ -89,7 +92,6 @@ class Saver:
             with FileLock(self.paths.lock):
                 self.fs.mkdir(self.paths.tier(tier))
                 final = commit(self.fs, self.paths, staged, self.paths.tier(tier), name_of, manifest, index)
-                self._point_at(final, ranking)
                 return final, written.size_bytes
 
     def link(
@@ -112,19 +114,23 @@ class Saver:
             self.fs.mkdir(self.paths.milestone)
             staged = link_or_copy(self.fs, self.paths, source.path)
             with removed_on_error(staged, self.fs):
-                final = commit(self.fs, self.paths, staged, self.paths.milestone, name_of, manifest, index)
-            self._point_at(final, ranking)
-            return final
+                return commit(self.fs, self.paths, staged, self.paths.milestone, name_of, manifest, index)
 
     def live(self, tier: Tier) -> list[CheckpointInfo]:
         """Committed checkpoints of the run's present line, unordered."""
         return [info for info in scan_tier(self.paths.tier(tier), tier) if is_live(info, self.run.attempts)]
 
-    def _point_at(self, final: Path, ranking: Ranking | None) -> None:
-        """Move the link that a save moves, under the lock of its commit."""
-        if ranking is not None:
-            link, target = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt", final
-        else:
-            latest = latest_of(self.live("training"))
-            link, target = self.paths.training / "latest.pt", latest.path if latest is not None else final
-        point(self.fs, self.paths.staging, link, target.name)
+    def point_at(self, final: Path, ranking: Ranking | None) -> None:
+        """Move the link that the save of `final` moves.
+
+        Raises:
+            OSError: The disk refused; the link is as it was.
+        """
+        with FileLock(self.paths.lock):
+            if ranking is None:
+                latest = latest_of(self.live("training"))
+                link, target = self.paths.training / "latest.pt", latest.path if latest is not None else final
+            else:
+                link, target = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt", final
+            if target.exists():  # a person may have deleted it since
+                point(self.fs, self.paths.staging, link, target.name)

@@ -53,7 +53,10 @@ def calls_to_refuse(operation: Operation, root: Path) -> list[int]:
 def test_a_refusal_at_any_call_is_told_and_touches_nothing(
     name: str, stays_full: bool, store: Path, tmp_path: Path
 ) -> None:
-    """Every call may fail. What is refused raises OSError, and no torn write stays, not even until the process ends."""
+    """Every call may fail. What is refused raises OSError, and no torn write stays, not even until the process ends.
+
+    Who is told nothing has what was asked for, once; who is told has not got it, and may ask again.
+    """
     operation = OPERATIONS[name]
     if stays_full:  # to make room
         operation = replace(operation, deletes=operation.deletes | TRASHED)
@@ -65,8 +68,10 @@ def test_a_refusal_at_any_call_is_told_and_touches_nothing(
         fs = RefusingFileSystem(at, number, stays_full=stays_full)
         told = outcome(operation, root, fs)
         assert fs.refused is not None
-        # Only an empty directory may stay, unsaid.
-        assert told == number or (told is None and fs.refused.name == "rmdir"), fs.refused
+        if operation.adds is not None:
+            assert operation.made(root) == (told is None), fs.refused
+        else:  # only an empty directory may stay, unsaid
+            assert told == number or (told is None and fs.refused.name == "rmdir"), fs.refused
         assert fs.refused.name == "unlink" or torn_writes(root.parent) == []
         for left in torn_writes(root.parent):
             left.unlink()

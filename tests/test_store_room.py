@@ -84,7 +84,7 @@ def test_it_is_refused_before_the_first_byte_where_the_disk_can_reserve_or_tell(
         disk = SmallDisk(tmp_path, ONE // 2, can_reserve=can_reserve)
         run = Set(make_run(tmp_path / str(can_reserve)), disk)
 
-        with pytest.raises(NoRoom, match=r"cannot hold the 98.6 KiB of this save \(50.3 KiB free\)"):
+        with pytest.raises(NoRoom, match=r"cannot hold the 113 KiB of this save \(58.3 KiB free\)"):
             run.save(1)
 
         assert disk.large_writes == 0
@@ -131,7 +131,7 @@ def test_the_oldest_of_the_trash_goes_first_and_no_more_than_is_needed(tmp_path:
 
     assert [entry.info.epoch for entry in list_trash(run.manager.paths)] == [3, 1]
     assert run.epochs == [4, 5]
-    assert run.alerts == ["Disk full: purged 1 from the trash (101 KiB) to make room for a save"]
+    assert run.alerts == ["Disk full: purged 1 from the trash (116 KiB) to make room for a save"]
 
 
 def test_the_trash_of_other_runs_and_deleted_runs_go_too_oldest_first(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_then_what_the_rules_would_delete_goes_before_the_save_instead_of_after(
     run.save(4, 0.3)
 
     assert run.epochs == [1, 3, 4]
-    assert run.alerts == ["Disk full: deleted 1 old (101 KiB) to make room for a save"]
+    assert run.alerts == ["Disk full: deleted 1 old (116 KiB) to make room for a save"]
 
 
 def test_nothing_protected_is_given_up_for_room(tmp_path: Path) -> None:

@@ -142,6 +142,13 @@ class Operation:
     """Checkpoints (`training/3`) that it may remove for good."""
     moves: frozenset[str] = frozenset()
     """Checkpoints that it moves into or out of the trash or `.discarded/`."""
+    adds: str | None = None
+    """The checkpoint, or the release (`tiny 1.0.0`), that it makes."""
+
+    def made(self, root: Path) -> int:
+        """How often what it adds is there."""
+        releases = [f"{line.model} {line.version}" for line in read_registry(StorePaths(root.parent)).releases]
+        return [*keys_of(root)[0], *releases].count(self.adds or "")
 
 
 def _view(root: Path) -> RunView:
@@ -180,20 +187,25 @@ DELETABLE = frozenset({"training/2", "training/4"})
 TRASHED = frozenset({"training/6", "milestone/1"})
 
 OPERATIONS: dict[str, Operation] = {
-    "save": Operation(lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE),
-    "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2)),
-    "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500)),
-    "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None)),
+    "save": Operation(
+        lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE, adds="training/7"
+    ),
+    "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2), adds="training/7"),
+    "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
+    "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
     "delete": Operation(_delete, moves=frozenset({"training/2", "milestone/2"})),
     "restore": Operation(_restore, moves=TRASHED),
     "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=TRASHED),
     "prune": Operation(lambda root, fs: prune(_view(root), [Policy(keep_last=1)], fs), moves=DELETABLE),
     "going-back": Operation(_go_back, moves=frozenset({"training/4", "training/5"})),
-    "promote": Operation(lambda root, fs: promote_to_milestone(_view(root), find(root, "training", 4), fs=fs)),
-    "release": Operation(_release),
+    "promote": Operation(
+        lambda root, fs: promote_to_milestone(_view(root), find(root, "training", 4), fs=fs), adds="milestone/4"
+    ),
+    "release": Operation(_release, adds="tiny 1.0.0"),
     "release-alone": Operation(
-        lambda root, fs: manager_of(root, fs).save_production_checkpoint(tiny_model(1), "2.0.0", {}, {"acc": 0.9})
+        lambda root, fs: manager_of(root, fs).save_production_checkpoint(tiny_model(1), "2.0.0", {}, {"acc": 0.9}),
+        adds="model 2.0.0",
     ),
 }
 
