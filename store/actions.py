@@ -26,7 +26,9 @@ from ckptop.store.views import RunView, read_run, read_standalone
 def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
     """What `prune` would do now, with reasons; nothing happens."""
     protection = protection_of(view.record, view.status)
-    return plan(view.checkpoints, policies, replace(protection, forks=_forks(view, view.checkpoints)))
+    return plan(
+        view.checkpoints, policies, replace(protection, metric=view.metric, forks=_forks(view, view.checkpoints))
+    )
 
 
 def _forks(view: RunView, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:

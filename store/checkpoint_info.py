@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from ckptop.store.manifest import Manifest, Tier
 from ckptop.store.names import parse_checkpoint_name
 from ckptop.store.records import Attempt, Mode
 
-_LOWER_IS_BETTER = (
-    "loss", "error", "err", "smape", "mape", "mae", "mse", "rmse", "perplexity", "ppl", "nll", "bpb", "bpc",
-    "wer", "cer", "fid", "distance", "divergence", "deviance", "brier",
-)  # fmt: skip
+_LOWER_IS_BETTER = frozenset({
+    "loss", "losses", "error", "errors", "err", "smape", "mape", "mae", "mse", "rmse", "msle", "rmsle", "perplexity",
+    "ppl", "nll", "bpb", "bpc", "entropy", "ce", "bce", "kl", "kld", "wer", "cer", "eer", "fid", "lpips", "distance",
+    "divergence", "deviance", "brier", "latency", "seconds",
+})  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+"""Of `val/MeanSquaredError` as of `val_loss`."""
 _RUN_TIERS: tuple[Tier, ...] = ("training", "milestone")
 
 
@@ -224,5 +228,5 @@ def best_of(checkpoints: Iterable[CheckpointInfo], metric: str, mode: Mode) -> C
 
 def metric_mode(name: str) -> Mode:
     """Whether lower or higher is better, by the words of a metric's name; higher where none tells."""
-    words = name.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_")
-    return "min" if any(word in _LOWER_IS_BETTER or word.endswith("loss") for word in words) else "max"
+    words = [word.lower() for word in _WORD.findall(name)]
+    return "min" if any(word in _LOWER_IS_BETTER or word.endswith(("loss", "error")) for word in words) else "max"

@@ -14,14 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptop.store import tensors
+from ckptop.store import arguments, tensors
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode, scan_tier
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.going_back import discard_past
 from ckptop.store.keeping import Keeper, OnEvent
 from ckptop.store.layout import CheckpointPaths, StorePaths
-from ckptop.store.loading import load_checkpoint, resume_latest, resume_training
+from ckptop.store.loading import load_checkpoint, loaded_from, resume_latest, resume_training
 from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
 from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.promote import release_state
@@ -47,7 +48,7 @@ class CheckpointManager:
 
     Args:
         checkpoint_dir: Made at once, with its tiers.
-        max_training_checkpoints: Newest training checkpoints kept, beside best and pinned; 0 keeps all.
+        max_training_checkpoints: Newest training checkpoints kept, beside best and pinned; 0 or None keeps all.
         save_optimizer: Save the optimizer's state where one is given.
         save_scheduler: Save the scheduler's state where one is given.
         compress: Deflate inside the `.pt`.
@@ -71,7 +72,7 @@ class CheckpointManager:
     def __init__(
         self,
         checkpoint_dir: str | Path = "checkpoints",
-        max_training_checkpoints: int = 3,
+        max_training_checkpoints: int | None = 3,
         save_optimizer: bool = True,
         save_scheduler: bool = True,
         compress: bool = False,
@@ -88,20 +89,22 @@ class CheckpointManager:
         before_save: Callable[[], SavePoint] = SavePoint,
         fs: FileSystem = LOCAL,
     ) -> None:
-        self.checkpoint_dir = Path(checkpoint_dir)
+        # Absolute: a script that changes its directory goes on saving in the same place.
+        self.checkpoint_dir = Path(checkpoint_dir).absolute()
         if self.checkpoint_dir.exists() and not self.checkpoint_dir.is_dir():
             raise UsageError(f"{self.checkpoint_dir} is a file; name a directory for the checkpoints")
-        self.max_training_checkpoints = max_training_checkpoints
+        self.max_training_checkpoints = arguments.limit("max_training_checkpoints", max_training_checkpoints) or 0
+        max_milestones = arguments.limit("max_milestones", max_milestones)
         self.save_optimizer, self.save_scheduler = save_optimizer, save_scheduler
-        self.compress, self.model_name = compress, model_name
-        self._store = StorePaths(Path(store_root) if store_root is not None else self.checkpoint_dir)
+        self.compress, self.model_name = compress, str(model_name or "model")
+        self._store = StorePaths(Path(store_root).absolute() if store_root is not None else self.checkpoint_dir)
         self._is_alone = store_root is None
         best = Metric(name=metric, mode=mode or metric_mode(metric)) if metric is not None else None
         paths, link = CheckpointPaths(self.checkpoint_dir), run or RunLink(metric=best)
-        self._saver = Saver(paths, link, model_name, compress, fs)
+        self._saver = Saver(paths, link, self.model_name, compress, fs)
         self._keeper = Keeper(
             saver=self._saver, store_root=None if self._is_alone else self._store.root, policies=tuple(policies),
-            max_training=max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
+            max_training=self.max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
             on_event=on_event or _ignore,
         )  # fmt: skip
         self._fs, self._on_event, self._before_save = fs, on_event or _ignore, before_save
@@ -204,6 +207,10 @@ class CheckpointManager:
             UsageError: The state holds more than tensors and plain data, or `extra` repeats a key.
         """
         at = self._before_save()
+        epoch, step = arguments.count("epoch", epoch), arguments.count("step", step)
+        config = arguments.mapping("config", config)
+        self._refuse_steps_that_begin_again(epoch, step)
+        self._go_back_if_loaded(epoch, step)
         state = tensors.build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
@@ -216,7 +223,7 @@ class CheckpointManager:
         seconds = round(time.monotonic() - began, 6)
         details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
         self._on_event("saved", step, details)
-        self._keeper.retain(step, just_saved=f"training/{final.name}")
+        self._keeper.settle(step, final)
         return str(final)
 
     def save_milestone_checkpoint(
@@ -235,10 +242,12 @@ class CheckpointManager:
         scaler: Any = None,
         extra: Mapping[str, Any] | None = None,
         mode: Mode | None = None,
+        same_as: str | Path | None = None,
     ) -> str | None:
         """Commit a milestone if the metric improved on every milestone made for it; None if it did not.
 
-        Of a step that has a training checkpoint of this attempt no bytes are copied: the file is linked.
+        Of a step whose training checkpoint holds the same weights, state and configuration no bytes are copied: the
+        file is linked.
 
         Args:
             model: As for a training checkpoint, which the arguments not named here follow too.
@@ -254,6 +263,7 @@ class CheckpointManager:
             scaler: As for a training checkpoint.
             extra: As for a training checkpoint.
             mode: Whether lower or higher is better; by the metric's name where it is not said.
+            same_as: The training checkpoint just saved of this very state: linked without comparing the bytes.
 
         Returns:
             The path of the committed milestone, or None.
@@ -262,6 +272,7 @@ class CheckpointManager:
             OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
         """
         at = self._before_save()
+        epoch, step = arguments.count("epoch", epoch), None if step is None else arguments.count("step", step)
         ranking = Ranking(name=metric_name, mode=mode or metric_mode(metric_name))
         value = as_float(metric_value)
         if not self._improves(ranking, value):
@@ -272,26 +283,28 @@ class CheckpointManager:
             return milestone_name(metric_name, value, epoch, copy)
 
         source = self._training_at(epoch, step) if step is not None else None
-        shared = stored_metrics(every_metric)
-        final = (
-            self._keeper.with_room(step or 0, lambda: self._saver.link(source, ranking, shared, name_of))
-            if source
-            else None
-        )
+        step = self._newest_step(at, epoch) if step is None else step
+        state = tensors.build_state(
+            "milestone", model, epoch=epoch, global_step=step, metrics=every_metric,
+            config=arguments.mapping("config", config), git_commit=git_commit(),
+            optimizer=optimizer if self.save_optimizer else None,
+            scheduler=scheduler if self.save_scheduler else None, scaler=scaler,
+            metadata=arguments.mapping("metadata", metadata), extra=self._with_random_state(extra),
+        )  # fmt: skip
+        if source is not None and (same_as is None or Path(same_as).absolute() != source.path):
+            said = {key for key, value in (("config", config), ("metadata", metadata)) if value is not None}
+            compared = said | {key for key in state if key.endswith("_state_dict")} | (extra or {}).keys()
+            source = source if tensors.holds_same(source.path, {key: state[key] for key in compared}) else None
+        shared, final = stored_metrics(every_metric), None
+        if source is not None:
+            final = self._keeper.with_room(step, lambda: self._saver.link(source, ranking, shared, name_of))
         if final is None:
-            step = self._newest_step(at, epoch) if step is None else step
-            state = tensors.build_state(
-                "milestone", model, epoch=epoch, global_step=step, metrics=every_metric, config=config,
-                git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
-                scheduler=scheduler if self.save_scheduler else None, scaler=scaler, metadata=metadata,
-                extra=self._with_random_state(extra),
-            )  # fmt: skip
             final, _size_bytes = self._keeper.with_room(
                 step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
             )
         details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
-        self._on_event("milestone", step or 0, details)
-        self._keeper.retain(step or 0, just_saved=f"milestone/{final.name}")
+        self._on_event("milestone", step, details)
+        self._keeper.settle(step, final, ranking)
         return str(final)
 
     def save_production_checkpoint(
@@ -316,9 +329,10 @@ class CheckpointManager:
             StoreError: That version is released already.
             OSError: The disk refused; nothing was released.
         """
+        card = tensors.plain(arguments.mapping("model_card", model_card))
         state = tensors.build_state(
-            "production", model, epoch=0, global_step=0, metrics=metrics, config=config, git_commit=git_commit(),
-            extra={"model_card": tensors.plain(model_card or {})},
+            "production", model, epoch=0, global_step=0, metrics=metrics, config=arguments.mapping("config", config),
+            git_commit=git_commit(), extra={"model_card": card},
         )  # fmt: skip
         manifest = Manifest(
             id=secrets.token_hex(8), file="", tier="production", run=self._run.name, run_id=self._run.id,
@@ -327,7 +341,7 @@ class CheckpointManager:
         )  # fmt: skip
         released = Version.parse(version)
         release = self._keeper.with_room(0, lambda: release_state(
-            self._store, state, manifest, None, None, model=self.model_name, version=released, card=model_card,
+            self._store, state, manifest, None, None, model=self.model_name, version=released, card=card,
             alone=self._is_alone, fs=self._fs,
         ))  # fmt: skip
         return str(self.production_dir / release.file)
@@ -366,9 +380,9 @@ class CheckpointManager:
         Raises:
             UsageError: Of the tier of releases, which are never deleted.
         """
-        if tier == "production":
+        if arguments.tier(tier) == "production":
             raise UsageError("releases are never deleted by a rule; `ckptop yank` withdraws one")
-        return self._keeper.apply([Policy(keep_last=keep, tiers=(tier,))])
+        return self._keeper.apply([Policy(keep_last=arguments.count("keep", keep), tiers=(tier,))])
 
     # Reading
 
@@ -401,7 +415,7 @@ class CheckpointManager:
             "milestone": self.milestone_dir,
             "production": self.production_dir,
         }
-        wanted = directories if tier is None else {tier: directories[tier]}
+        wanted = directories if tier is None else {arguments.tier(tier): directories[tier]}
         return {name: sorted(self._live(name), key=lambda info: info.order) for name in wanted}
 
     def _live(self, tier: Tier) -> list[CheckpointInfo]:
@@ -409,6 +423,30 @@ class CheckpointManager:
             return self._saver.live(tier)
         released = {release.file for release in read_registry(self._store).releases}  # not what was cut off before that
         return [info for info in scan_tier(self.production_dir, tier) if info.name in released]
+
+    def _go_back_if_loaded(self, epoch: int, step: int) -> None:
+        """A script that loaded an older checkpoint and saves before the newest has gone back: what came after is put
+        aside, or rules and resumes would take it for the newest. A run knows of that by its attempts.
+        """
+        if self._run.name or (origin := loaded_from(self.paths.root)) is None:
+            return
+        newest = latest_of(self._saver.live("training"))
+        if newest is not None and origin < (epoch, step) < (newest.epoch, newest.step):
+            count = discard_past(self.paths, *origin, self._fs)
+            where = f"epoch {origin[0]}, step {origin[1]}"
+            self._on_event("alert", step, {"message": f"Gone back to {where}: {count} put aside in .discarded/"})
+
+    def _refuse_steps_that_begin_again(self, epoch: int, step: int) -> None:
+        """A run goes back by its steps: they count on from epoch to epoch. A set without a run may begin again."""
+        if not self._run.name:
+            return
+        own = [info for info in self._saver.live("training") if info.attempt == self._run.attempt]
+        before = max(own, key=lambda info: info.step, default=None)
+        if before is not None and before.epoch < epoch and before.step > step:
+            raise UsageError(
+                f"step {step} of epoch {epoch} is less than step {before.step} of epoch {before.epoch}: the steps of a "
+                "run count on from epoch to epoch"
+            )
 
     def has_step(self, epoch: int, step: int) -> bool:
         """Whether this attempt committed a training checkpoint of that step."""
@@ -419,7 +457,7 @@ class CheckpointManager:
 
         Of releases it is the one that `latest` means: never a yanked one, an older one after a rollback.
         """
-        if tier == "production":
+        if arguments.tier(tier) == "production":
             newest = read_registry(self._store).newest()
             return release_path(self._store, newest) if newest is not None else None
         if tier == "training":

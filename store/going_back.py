@@ -12,7 +12,7 @@ from ckptop.store.attempts import attempt_lines
 from ckptop.store.checkpoint_info import is_live, read_checkpoints, scan_tier
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.layout import RunPaths
+from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import TIERS, encode
@@ -37,6 +37,26 @@ def recorded_attempts(paths: RunPaths, record: RunRecord) -> RunRecord:
 def write_record(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL) -> None:
     """Replace run.json, durably."""
     write_durably(paths.record, encode(record), fs)
+
+
+def discard_past(paths: CheckpointPaths, epoch: int, step: int, fs: FileSystem = LOCAL) -> int:
+    """Move what a stand-alone set holds past (`epoch`, `step`) to `.discarded/<n>/`; returns how many.
+
+    Raises:
+        OSError: The disk refused; each checkpoint is whole, here or there.
+    """
+    with FileLock(paths.lock):
+        everything = read_checkpoints(paths)
+        past = [info for info in everything if (info.epoch, info.step) > (epoch, step)]
+        if not past:
+            return 0
+        refresh_links(fs, paths, [info for info in everything if info not in past])
+        number = max((int(path.name) for path in paths.discarded.glob("*") if path.name.isdecimal()), default=0) + 1
+        for info in past:
+            directory = paths.discarded / str(number) / info.tier
+            fs.mkdir(directory)
+            move(fs, paths, info.path, directory / info.name)
+    return len(past)
 
 
 def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL) -> int:

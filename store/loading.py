@@ -42,6 +42,8 @@ class Restored:
     """What `extra` said when it was saved."""
 
 
+_loaded: dict[Path, tuple[Any, Any]] = {}
+"""By set: what was loaded last, by functions and managers alike."""
 _OWN_KEYS = frozenset({
     "version", "checkpoint_type", "timestamp", "git_commit", "epoch", "global_step", "metrics", "config", "metadata",
     "rng",
@@ -130,7 +132,14 @@ def load_checkpoint(
     verify_before_load(path)
     state = tensors.read_state(path, device)
     tensors.apply_state(state, path, model, optimizer, scheduler, scaler)
+    _loaded[path.parent.parent] = (state.get("epoch"), state.get("global_step"))
     return state
+
+
+def loaded_from(root: Path) -> tuple[int, int] | None:
+    """Epoch and step of what this process loaded last from the set at `root`; None if nothing was, or once told."""
+    epoch, step = _loaded.pop(root.resolve(), (None, None))
+    return (epoch, step) if isinstance(epoch, int) and isinstance(step, int) else None
 
 
 def resume_training(

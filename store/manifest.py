@@ -62,6 +62,7 @@ class Manifest(Sealed, frozen=True, kw_only=True):
     """What `ckptop eval` found later, named `eval/<data>/<metric>`: values as those of `metrics`. A string that is
     no number is a fact of the evaluation: `eval/<data>/data_hash` says which data it was."""
     ranking: Ranking | None = None
+    """What a milestone was made for; of a training checkpoint of a stand-alone set, what best means there."""
     config: dict[str, Any] = {}
     environment: dict[str, Any] = {}
     git_commit: str | None = None

@@ -174,7 +174,8 @@ class Run:
         if request is not None:
             store, name, resume = request.store, request.run, request.checkpoint
             fork_of = request.fork_of or fork_of
-        paths = Store.open(store, missing_ok=True).paths.run(check_run_name(name))
+        # Absolute: a script that changes its directory goes on in the same place.
+        paths = Store.open(Path(store).expanduser().absolute(), missing_ok=True).paths.run(check_run_name(name))
         require_new_or_resumed(paths, resume)
         try:
             for directory in (paths.control, paths.checkpoints.staging):

@@ -77,6 +77,15 @@ class RunView(RunHead):
     checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
 
     @property
+    def metric(self) -> Metric | None:
+        """What best means here; of a stand-alone set, what its newest training checkpoint says."""
+        if self.record is not None:
+            return self.record.metric
+        newest = self.latest
+        ranking = newest.manifest.ranking if newest is not None and newest.manifest is not None else None
+        return Metric(name=ranking.name, mode=ranking.mode) if ranking is not None else None
+
+    @property
     def latest(self) -> CheckpointInfo | None:
         """The newest committed training checkpoint."""
         return latest_of(self.checkpoints)

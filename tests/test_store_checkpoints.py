@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import enum
 import inspect
 import math
 import os
+import types
 import warnings
 import zipfile
 from pathlib import Path
@@ -17,6 +19,8 @@ import pytest
 import torch
 from tiny_model import HASTY, METRIC, find, make_run, manager_of, save, tiny_model, trained_pair
 
+from ckptop.store.actions import prune
+from ckptop.store.checkpoint_info import metric_mode
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import read_json
@@ -26,9 +30,10 @@ from ckptop.store.manifest import Manifest, encode
 from ckptop.store.names import Version
 from ckptop.store.promote import promote_to_milestone
 from ckptop.store.releases import rollback
+from ckptop.store.retention import Policy
 from ckptop.store.run import Run
 from ckptop.store.verify import verify_checkpoint
-from ckptop.store.views import read_run
+from ckptop.store.views import read_run, read_standalone
 
 EMPTY = inspect.Parameter.empty
 
@@ -99,7 +104,7 @@ def test_the_directories_are_made_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     manager = CheckpointManager()
 
-    assert manager.checkpoint_dir == Path("checkpoints")
+    assert manager.checkpoint_dir == Path("checkpoints").absolute()
     made = (manager.training_dir, manager.milestone_dir, manager.production_dir, manager.metadata_dir)
     assert [path.name for path in made] == ["training", "milestone", "production", "metadata"]
     assert all(path.is_dir() and path.parent == manager.checkpoint_dir for path in made)
@@ -631,3 +636,170 @@ def test_a_release_that_was_cut_off_before_its_line_is_none(manager: CheckpointM
 
     assert names(manager, "production") == [path.name]
     assert manager.get_latest_checkpoint("production") == path
+
+
+# What scripts do, and mean otherwise
+
+
+def test_a_milestone_of_other_weights_than_its_step_s_checkpoint_holds_those(manager: CheckpointManager) -> None:
+    """As of an averaged model: same epoch, same step, other weights."""
+    averaged = tiny_model(9)
+    save_at(manager, 1, 10, acc=0.5)
+
+    path = manager.save_milestone_checkpoint(averaged, 0.5, "acc", 1, step=10)
+
+    assert path is not None
+    loaded = tiny_model(2)
+    state = load_checkpoint(path, loaded)
+    assert state["checkpoint_type"] == "milestone"
+    assert all(torch.equal(one, averaged.state_dict()[name]) for name, one in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("said", [{"config": {"lr": 1}}, {"metadata": {"by": "ada"}}, {"extra": {"ema": 0.9}}])
+def test_a_milestone_holds_what_was_said_of_it(manager: CheckpointManager, said: dict[str, Any]) -> None:
+    save_at(manager, 1, 10, acc=0.5)
+
+    path = manager.save_milestone_checkpoint(tiny_model(1), 0.5, "acc", 1, step=10, **said)
+
+    assert path is not None
+    state = load_checkpoint(path, tiny_model(2))
+    for value in said.values():
+        for key, one in value.items():
+            assert one in (state.get(key), state["config"].get(key), state["metadata"].get(key))
+
+
+def test_a_milestone_of_the_same_state_shares_the_bytes(manager: CheckpointManager) -> None:
+    saved = save_at(manager, 1, 10, acc=0.5)
+    same = manager.save_milestone_checkpoint(tiny_model(1), 0.5, "acc", 1, step=10)
+    unseen = manager.save_milestone_checkpoint(tiny_model(9), 0.6, "acc", 1, step=10, same_as=saved)
+
+    assert [os.stat(str(path)).st_ino for path in (same, unseen)] == [saved.stat().st_ino] * 2
+
+
+@pytest.mark.parametrize("kind", [argparse.Namespace, types.SimpleNamespace, dict])
+def test_a_configuration_may_be_what_parsers_make(manager: CheckpointManager, kind: Any) -> None:
+    path = manager.save_training_checkpoint(tiny_model(1), None, 1, 10, {}, kind(lr=0.1, data=Path("x")))
+
+    assert read_json(manifest_path(Path(path)), Manifest).config == {"lr": 0.1, "data": "x"}
+    assert manager.get_latest_checkpoint() == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "config", "message"),
+    [
+        (1, 10, "lr=0.1", "config is a str; pass a mapping"),
+        (1, 10, [("lr", 0.1)], "config is a list"),
+        (-1, 10, {}, "epoch is -1; it is counted from 0"),
+        (1, 1.5, {}, "step is 1.5, which is no whole number"),
+        (1, "10", {}, "step is '10', which is no whole number"),
+    ],
+)
+def test_what_no_reader_could_read_is_refused_before_anything_is_written(
+    manager: CheckpointManager, epoch: Any, step: Any, config: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        manager.save_training_checkpoint(tiny_model(1), None, epoch, step, {}, config)
+
+    assert list(manager.checkpoint_dir.rglob("*.pt*")) == []
+
+
+def test_whole_numbers_of_any_kind_count(manager: CheckpointManager) -> None:
+    manager.save_training_checkpoint(tiny_model(1), None, numpy.int64(1), torch.tensor(10), {})
+    manager.save_training_checkpoint(tiny_model(1), None, 2.0, 20, {})  # type: ignore[arg-type]  # as strangers do
+
+    assert [(info.epoch, info.step) for info in manager.list_checkpoints("training")["training"]] == [(1, 10), (2, 20)]
+
+
+@pytest.mark.parametrize("call", ["list_checkpoints", "get_latest_checkpoint", "cleanup_old_checkpoints"])
+def test_a_tier_that_there_is_not_is_refused(manager: CheckpointManager, call: str) -> None:
+    with pytest.raises(UsageError, match="there is no tier 'trainig'; use training, milestone, production"):
+        getattr(manager, call)("trainig")
+
+
+def test_none_keeps_all_and_less_than_none_is_refused(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path / "all", max_training_checkpoints=None, fs=HASTY)
+    for epoch in range(1, 6):
+        save_at(manager, epoch, epoch)
+    assert len(names(manager)) == 5
+
+    with pytest.raises(UsageError, match="max_milestones is -1"):
+        CheckpointManager(tmp_path / "none", max_milestones=-1)
+
+
+def test_a_script_that_changes_its_directory_goes_on_in_the_same_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager("c", fs=HASTY)
+    first = save_at(manager, 1, 1)
+    with Run.create("runs", name="mine", task="tiny") as run:
+        run.begin()
+
+        monkeypatch.chdir("elsewhere")
+        second = save_at(manager, 2, 2)
+        third = Path(run.checkpoints.save_training_checkpoint(tiny_model(1), None, 1, 1, {}))
+
+    assert second.parent == first.parent == tmp_path / "c" / "training"
+    assert third.parent == tmp_path / "runs" / "mine" / "checkpoints" / "training"
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_a_script_that_loads_an_older_checkpoint_and_trains_on_has_gone_back(manager: CheckpointManager) -> None:
+    """What came after is put aside: neither the rules nor the next resume take it for the newest."""
+    paths = {epoch: save_at(manager, epoch, epoch * 10) for epoch in (8, 9, 10)}
+
+    resume_training(paths[8], tiny_model(1))
+    saved = save_at(manager, 9, 85)
+
+    assert manager.get_latest_checkpoint() == saved
+    assert names(manager) == [paths[8].name, saved.name]
+    assert sorted(path.name for path in manager.paths.discarded.glob("*/training/*.pt")) == [
+        paths[9].name,
+        paths[10].name,
+    ]
+    assert os.readlink(manager.training_dir / "latest.pt") == saved.name
+
+
+def test_a_script_that_only_looks_at_an_older_checkpoint_has_not_gone_back(manager: CheckpointManager) -> None:
+    for epoch in (1, 2, 3):
+        save_at(manager, epoch, epoch * 10)
+
+    manager.load_checkpoint(manager.list_checkpoints("training")["training"][0], tiny_model(1))
+    save_at(manager, 4, 40)
+    save_at(manager, 3, 35)
+
+    assert [info.epoch for info in manager.list_checkpoints("training")["training"]] == [3, 3, 4]
+    assert not manager.paths.discarded.exists()
+
+
+def test_steps_of_a_run_count_on_from_epoch_to_epoch(tmp_path: Path) -> None:
+    """Else going back, which is told by steps, would abandon what it goes on from."""
+    with Run.create(tmp_path, name="mine", task="tiny") as run:
+        run.checkpoints.save_training_checkpoint(tiny_model(1), None, 1, 10, {})
+
+        with pytest.raises(UsageError, match="step 5 of epoch 2 is less than step 10 of epoch 1"):
+            run.checkpoints.save_training_checkpoint(tiny_model(1), None, 2, 5, {})
+
+
+def test_the_best_of_a_set_without_a_run_is_kept_by_anybody_s_rule(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path / "c", 0, metric="val/loss", fs=HASTY)
+    for epoch, loss in ((1, 0.5), (2, 0.1), (3, 0.4)):
+        save_at(manager, epoch, epoch, **{"val/loss": loss})
+
+    done, _ = prune(read_standalone(tmp_path / "c"), [Policy(keep_last=1)], HASTY)
+
+    assert done.deleted_keys == {"training/checkpoint_epoch_0001_step_00000001.pt"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["val/loss", "MeanSquaredError", "val/WordErrorRate", "KLDivergence", "cross_entropy", "losses", "valError", "WER"],
+)
+def test_lower_is_better_of_what_reads_like_an_error(name: str) -> None:
+    assert metric_mode(name) == "min"
+
+
+@pytest.mark.parametrize("name", ["val/accuracy", "BLEU", "mIoU", "MulticlassF1Score", "reward"])
+def test_higher_is_better_of_anything_else(name: str) -> None:
+    assert metric_mode(name) == "max"

@@ -119,7 +119,7 @@ def test_a_milestone_of_a_saved_step_is_a_link_and_of_another_a_file(tmp_path: P
     manager = manager_of(tmp_path / "mine")
     training = save(manager, 1, 0.5)
 
-    linked = manager.save_milestone_checkpoint(tiny_model(), 0.5, METRIC.name, 1, step=100)
+    linked = manager.save_milestone_checkpoint(tiny_model(1), 0.5, METRIC.name, 1, step=100)
     written = manager.save_milestone_checkpoint(tiny_model(), 0.6, METRIC.name, 2, step=200)
 
     assert linked is not None
@@ -141,7 +141,7 @@ def test_without_hard_links_a_milestone_is_a_durable_copy(tmp_path: Path, refusa
     training = save(manager, 1, 0.5)
     fs.calls.clear()
 
-    copied = manager.save_milestone_checkpoint(tiny_model(), 0.5, METRIC.name, 1, step=100)
+    copied = manager.save_milestone_checkpoint(tiny_model(1), 0.5, METRIC.name, 1, step=100)
 
     assert copied is not None
     assert not os.path.samefile(training, copied)

@@ -38,7 +38,7 @@ def test_the_loop_with_three_tiers_runs_and_goes_on(tmp_path: Path, monkeypatch:
     assert "epoch 1: " in halfway
     assert "epoch 1: " not in rest
     assert rest.endswith("signs_v1.0.0.pt\n")
-    assert again == "checkpoints/production/signs_v1.0.1.pt\n", "there was nothing left to train"
+    assert again == f"{tmp_path}/checkpoints/production/signs_v1.0.1.pt\n", "there was nothing left to train"
     listed = CheckpointManager(tmp_path / "checkpoints").list_checkpoints()
     assert [info.epoch for info in listed["training"]][-3:] == [8, 9, 10]
     assert len(listed["production"]) == 3

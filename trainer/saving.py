@@ -46,6 +46,8 @@ class Saving:
 
     def __init__(self, parts: Parts, run: Run, console: Console) -> None:
         self._parts, self._run, self._console = parts, run, console
+        self._newest: Path | None = None
+        """The training checkpoint saved last; a milestone of its step is of the very same state."""
 
     def training(self, progress: Progress, metrics: dict[str, float], *, must: bool) -> bool:
         """Commit a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
@@ -62,7 +64,7 @@ class Saving:
             )  # fmt: skip
 
         try:
-            path = Path(self._at_last(save) if must else save(self._run.checkpoints))
+            path = self._newest = Path(self._at_last(save) if must else save(self._run.checkpoints))
             size = format_bytes(path.stat().st_size)
         except OSError as error:
             if must:
@@ -79,6 +81,7 @@ class Saving:
             path = self._run.checkpoints.save_milestone_checkpoint(
                 parts.model, value, name, epoch, self._config(), None, parts.optimizer, step=progress.step,
                 metrics=metrics, scheduler=parts.schedule, scaler=parts.scaler, extra=self._extra(progress), mode=mode,
+                same_as=self._newest,
             )  # fmt: skip
         except OSError as error:
             self._skip("milestone", progress, error)
