@@ -43,11 +43,14 @@ $(LINKS): $(DEPS)
 demo: setup
 	@$(BIN)/ckptop demo
 
+# A process a core; `make test JOBS=0` runs all in one, as a debugger wants it.
+JOBS ?= auto
+
 test: setup
-	$(BIN)/pytest -m 'not slow' $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' $(ARGS)
 
 test-slow: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
