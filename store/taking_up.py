@@ -17,10 +17,11 @@ from ckptop.store.checkpoint_info import CheckpointInfo, scan_tier
 from ckptop.store.commit import change_manifest, commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.events import append_event
+from ckptop.store.files import read_json
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
 from ckptop.store.last_save import bring_home
-from ckptop.store.layout import RunPaths
+from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest
@@ -109,8 +110,8 @@ def _put_away(paths: RunPaths, record: RunRecord, start: Start, fs: FileSystem) 
 def begin_fork(paths: RunPaths, new: RunRecord, fork_of: str, fs: FileSystem = LOCAL) -> tuple[RunRecord, Start]:
     """Make a run that starts from a checkpoint of another: its first checkpoint is a link to that one's bytes.
 
-    The parent's checkpoint is marked first, so that no rule deletes it while the fork is made. A fork that was cut
-    off here has no run.json, is no run, and can be begun again.
+    The parent's lock is held until the fork is a run, so that no rule deletes the checkpoint in between. A fork that
+    was cut off here has no run.json, is no run, and can be begun again.
 
     Raises:
         NotFound: There is no such run or checkpoint.
@@ -126,17 +127,20 @@ def begin_fork(paths: RunPaths, new: RunRecord, fork_of: str, fs: FileSystem = L
     if start.from_checkpoint is None or start.manifest is None:
         raise NotFound(f"{name} has no checkpoint to fork from; the first comes with its first save")
     own = paths.checkpoints
-    with FileLock(parent.checkpoint_paths.lock):
-        marks = [*start.manifest.forks, paths.root.name]
-        change_manifest(fs, parent.checkpoint_paths, start.from_checkpoint, forks=list(dict.fromkeys(marks)))
-        with FileLock(own.lock):
-            first = _first_checkpoint(paths, new, start, fs)
-            refresh_links(fs, own, scan_tier(own.training, "training"))
     record = msgspec.structs.replace(
         new, parent=Parent(run=name, checkpoint=start.key or ""), config=new.config or parent.record.config,
         metric=new.metric or parent.record.metric,
     )  # fmt: skip
-    write_record(paths, record, fs)
+    with FileLock(parent.checkpoint_paths.lock):
+        now = read_json(manifest_path(start.from_checkpoint), Manifest)
+        if now.id != start.manifest.id:
+            raise NotFound(f"{name}:{start.key} is gone, and another has its name; nothing was forked")
+        marks = [*now.forks, paths.root.name]
+        change_manifest(fs, parent.checkpoint_paths, start.from_checkpoint, forks=list(dict.fromkeys(marks)))
+        with FileLock(own.lock):
+            first = _first_checkpoint(paths, new, start, fs)
+            refresh_links(fs, own, scan_tier(own.training, "training"))
+        write_record(paths, record, fs)  # a mark counts from here on; whoever prunes the parent has waited for it
     forked = (f"forked from {name}, step {start.from_step:,}",)
     return record, Start(start.from_step, first.path, first.manifest, start.notes + forked)
 

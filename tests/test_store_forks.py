@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from power_cut import CutFileSystem, PowerCut, die_before_reopening
 from tiny_model import HASTY, METRIC, clone, find, make_run, manager_of, save
 
+from ckptop.store import taking_up
 from ckptop.store.actions import delete_checkpoints, plan_prune, prune
-from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
-from ckptop.store.layout import RunPaths, StorePaths
+from ckptop.store.errors import Damaged, Held, NotFound, StoreError, UsageError
+from ckptop.store.fs import FileSystem
+from ckptop.store.going_back import write_record as original
+from ckptop.store.layout import RunPaths, StorePaths, manifest_path
+from ckptop.store.locks import FileLock
+from ckptop.store.manifest import encode
 from ckptop.store.records import RunRecord
+from ckptop.store.resume import Start
+from ckptop.store.resume import choose_start as choose
 from ckptop.store.retention import Policy
 from ckptop.store.run import Run
 from ckptop.store.run_trash import delete_run, restore_run
 from ckptop.store.taking_up import take_up
 from ckptop.store.verify import verify_run
-from ckptop.store.views import read_run
+from ckptop.store.views import RunView, read_run
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +78,59 @@ def test_what_a_fork_began_from_is_kept_by_every_rule_and_person(parent: Path) -
     assert find(parent, "training", 4).path.exists()
     reasons = {item.info.epoch: item.reasons for item in plan_prune(read_run(parent), [Policy(keep_last=0)]).kept}
     assert "child began here" in reasons[4]
+
+
+def test_no_rule_deletes_the_checkpoint_while_the_fork_is_being_made(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark protects what a run began from, and the fork is a run only with its record."""
+    answers: list[str] = []
+
+    def prune_meanwhile() -> None:
+        try:
+            with FileLock(RunPaths(parent).checkpoints.lock, timeout_seconds=0.05):
+                prune(read_run(parent), [Policy(keep_last=1)], HASTY)
+            answers.append("pruned")
+        except Held:
+            answers.append("had to wait")
+
+    def write_record(paths: RunPaths, record: RunRecord, fs: FileSystem) -> None:
+        other = threading.Thread(target=prune_meanwhile)
+        other.start()
+        other.join()
+        original(paths, record, fs)
+
+    monkeypatch.setattr(taking_up, "write_record", write_record)
+
+    fork(parent).finish("finished", code=0)
+
+    assert answers[0] == "had to wait"
+    prune(read_run(parent), [Policy(keep_last=1)], HASTY)
+    assert find(parent, "training", 4).path.exists()
+
+
+def test_what_happened_to_the_checkpoint_while_it_was_verified_counts(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another fork's mark is kept; another checkpoint under its name is not forked."""
+
+    def choose_start(view: RunView, selector: str) -> Start:
+        start = choose(view, selector)
+        assert start.manifest is not None
+        path = manifest_path(find(parent, "training", 4).path)
+        path.write_bytes(encode(msgspec.structs.replace(start.manifest, **changes.pop())))
+        return start
+
+    monkeypatch.setattr(taking_up, "choose_start", choose_start)
+    changes: list[dict[str, Any]] = [{"id": "of-another"}, {"forks": ["sibling"]}]
+
+    fork(parent).finish("finished", code=0)
+    with pytest.raises(NotFound, match="another has its name; nothing was forked"):
+        fork(parent, "third")
+
+    manifest = find(parent, "training", 4).manifest
+    assert manifest is not None
+    assert manifest.forks == ["sibling", "child"]
 
 
 def test_a_fork_that_was_deleted_protects_nothing_until_it_is_back(parent: Path) -> None:
