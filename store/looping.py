@@ -1,6 +1,6 @@
 """What a plain loop in somebody's own script needs of a run: its steps, and its configuration with what is overridden.
 
-The random state is saved by `save` and so is that of the moment after a step, before the next one draws anything.
+What `save` saves is the state after a step, before the next one draws anything.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 def steps(run: Run, last: int, save: Callable[[], object], save_every: int | None) -> Iterator[int]:
     """Yield the steps of a plain loop and do between them what `Run.steps` says."""
+    if run.should_stop:  # the first look takes the signals, before anybody sees the run run
+        return
     run.begin(total_steps=last)
+    run.progress(epoch=max(1, run.epoch), step=run.start.from_step)  # a loop without epochs is in its first
     saves = _Saves(run, save)
     for step in range(run.start.from_step + 1, last + 1):
-        if step == run.start.from_step + 1 and run.should_stop:  # a signal may come while things are built
-            return
         began = time.perf_counter()
         yield step
         run.progress(epoch=run.epoch, step=step, step_seconds=time.perf_counter() - began)

@@ -73,9 +73,6 @@ def test_an_example_is_killed_stopped_and_resumed_and_ends_as_if_nothing_had_hap
 ) -> None:
     name = NAMES[example]
     straight = start(example, place / "straight")
-    assert straight.wait(timeout=300) == 0, (place / "straight" / "output.txt").read_text()[-2000:]
-    whole = read_run(place / "straight" / "runs" / name)
-    assert whole.state == "finished"
 
     def view() -> RunView:
         return read_run(place / "cut" / "runs" / name)
@@ -85,7 +82,7 @@ def test_an_example_is_killed_stopped_and_resumed_and_ends_as_if_nothing_had_hap
     killed.kill()
     assert killed.wait() == -signal.SIGKILL, (place / "cut" / "output.txt").read_text()[-2000:]
     assert run(["ls", "--json"]) == 0
-    assert [(row["name"], row["state"]) for row in json.loads(capsys.readouterr().out)["runs"]] == [(name, "crashed")]
+    assert [(row["run"], row["state"]) for row in json.loads(capsys.readouterr().out)["runs"]] == [(name, "crashed")]
 
     crashed = view().latest
     assert crashed is not None
@@ -101,6 +98,9 @@ def test_an_example_is_killed_stopped_and_resumed_and_ends_as_if_nothing_had_hap
         assert run(["resume", name]) == 0
     wait_for(lambda: view().state not in ("starting", "running"), "the end")
 
+    assert straight.wait(timeout=300) == 0, (place / "straight" / "output.txt").read_text()[-2000:]
+    whole = read_run(place / "straight" / "runs" / name)
+    assert whole.state == "finished"
     ended = view()
     assert ended.state == "finished", ended.paths.log.read_text()[-2000:]
     assert ended.latest is not None

@@ -45,7 +45,6 @@ class CkptopCallback(RunHook, Callback):
     def __init__(self, store: Path | str, *, name: str, task: str, **create: Any) -> None:
         super().__init__(store, name=name, task=task, **create)
         self.logger = CkptopLogger(self)
-        self.run.should_stop  # noqa: B018  # the first look takes the signals: they may come while things are built
 
     @property
     def checkpoint(self) -> str | None:
@@ -64,18 +63,18 @@ class CkptopCallback(RunHook, Callback):
             trainer.loggers = [*trainer.loggers, self.logger]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random state, before the first loader draws the order of its data.
-
-        Lightning has put its SIGTERM handler over ours, and would end the fit without a save.
-        """
-        self.run.retake_signals()
+        """Restore the random state, before the first loader draws the order of its data."""
         path = self.run.start.from_checkpoint
         if path is not None:
             verify_before_load(path)
             restore_random(tensors.read_state(path), path)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the attempt."""
+        """Begin the attempt.
+
+        Lightning has put its SIGTERM handler over ours by now, and would end the fit without a save.
+        """
+        self.run.retake_signals()
         self.require_restored(trainer.global_step, "pass ckpt_path=ckptop.checkpoint to fit()")
         steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
         self.run.begin(

@@ -43,6 +43,7 @@ class RunHook:
     ) -> None:
         super().__init__()
         self.run = Run.create(store, name=name, task=task, **{"resume": "auto", **create})
+        self.run.should_stop  # noqa: B018  # the first look takes the signals: they may come while things are built
         self._save_every_steps = save_every_steps
         self._is_block = False
         self._due: Save | None = None
