@@ -7,7 +7,9 @@ anywhere. Its output goes to the run's train.log, which is why the name is settl
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,13 +17,14 @@ import click
 
 from ckptop.cli.common import default_store, print_json
 from ckptop.cli.launch import Launched, LaunchFailed, free_name, launch, reserve, train_argv
+from ckptop.cli.supervise import Supervisor
 from ckptop.store.environment import capture_command
 from ckptop.store.errors import UsageError
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
 from ckptop.store.store import Store
 
-_OWN = frozenset({"task", "name", "store_path", "background", "as_json"})
+_OWN = frozenset({"task", "name", "store_path", "background", "auto_resume", "as_json"})
 """Parameters of `ckptop train` that are not passed on as they are."""
 
 
@@ -36,11 +39,23 @@ def train_in_background(ctx: click.Context, task: str, name: str | None, store_p
     paths, is_new = take_name(store, task, name, resumes=ctx.params["resume"] is not None)
     argv = train_argv(task, store, paths.root.name, list(options_of(ctx)))
     try:
-        return launch(capture_command(argv), paths)
+        return launch(capture_command(argv), paths, restarts=ctx.params["auto_resume"])
     except LaunchFailed:
         if is_new:
             give_name_back(paths)
         raise
+
+
+def train_supervised(ctx: click.Context, task: str, name: str | None, store_path: Path) -> int:
+    """Train what `ctx` describes in this terminal, started again after a crash; returns the exit code."""
+    store = Store.open(store_path, missing_ok=True).root.resolve()
+    paths, is_new = take_name(store, task, name, resumes=ctx.params["resume"] is not None)
+    options = [*options_of(ctx), *(["--json"] if ctx.params["as_json"] else [])]
+    argv = [sys.executable, *train_argv(task, store, paths.root.name, options)]
+    code = Supervisor(paths, argv, ctx.params["auto_resume"], os.environ).run()
+    if is_new:
+        give_name_back(paths)
+    return code
 
 
 def take_name(store: Path, task: str, name: str | None, *, resumes: bool) -> tuple[RunPaths, bool]:
@@ -95,10 +110,11 @@ def tell_of_start(launched: Launched, said: str, as_json: bool) -> None:
     """Print that a trainer runs, and how to follow and stop it."""
     paths, status = launched.paths, launched.status
     name, pid = paths.root.name, status.process.pid
+    supervisor = launched.process.pid if launched.process.pid != pid else None
     if as_json:
         print_json(
-            {"run": name, "pid": pid, "attempt": status.attempt, "from_step": launched.from_step,
-             "store": str(paths.root.parent), "log": str(paths.log)}
+            {"run": name, "pid": pid, "supervisor": supervisor, "attempt": status.attempt,
+             "from_step": launched.from_step, "store": str(paths.root.parent), "log": str(paths.log)}
         )  # fmt: skip
         return
     store = paths.root.parent

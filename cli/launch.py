@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptop.host.process import start_detached
+from ckptop.cli.supervise import supervised_argv
+from ckptop.host.process import parent_pid, start_detached
 from ckptop.store.errors import EXIT_NO, CkptopError, DiskError, NotFound, StoreError, TrainingFailed, UsageError
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
@@ -40,6 +42,7 @@ class Launched:
     """A trainer that runs."""
 
     process: subprocess.Popen[bytes]
+    """It, or its supervisor."""
     paths: RunPaths
     status: Status
 
@@ -51,13 +54,16 @@ class Launched:
         return self.status.step
 
 
-def launch(command: Command, paths: RunPaths, extra_env: Mapping[str, str] | None = None) -> Launched:
+def launch(
+    command: Command, paths: RunPaths, extra_env: Mapping[str, str] | None = None, *, restarts: int = 0
+) -> Launched:
     """Start a trainer detached, its output in the run's train.log, and wait until its attempt begins.
 
     Args:
         command: What to start.
         paths: The run it will hold; its directory exists.
         extra_env: Variables beside this process's own and the recorded ones.
+        restarts: How many crashes in a row it is started again after, by a supervisor; 0 starts it without one.
 
     Raises:
         NotFound: The interpreter or the working directory is gone.
@@ -69,22 +75,27 @@ def launch(command: Command, paths: RunPaths, extra_env: Mapping[str, str] | Non
     log_size = paths.log.stat().st_size if paths.log.exists() else 0
     env = {**os.environ, **command.env, **(extra_env or {}), "PYTHONUNBUFFERED": "1"}
     argv = [command.python, *command.argv]
+    if restarts:
+        argv = [sys.executable, *supervised_argv(paths, argv, restarts)]
+    began = time.time()
     try:
         process = start_detached(argv, cwd=Path(command.cwd), env=env, log_path=paths.log)
     except FileNotFoundError:
         raise NotFound(f"the run was started by {command.python}, which is gone; train anew with another") from None
     _at_large.append(process)
-    return Launched(process, paths, _wait_until_begun(process, paths, log_size))
+    return Launched(process, paths, _wait_until_begun(process, paths, log_size, began))
 
 
-def _wait_until_begun(process: subprocess.Popen[bytes], paths: RunPaths, log_size: int) -> Status:
+def _wait_until_begun(process: subprocess.Popen[bytes], paths: RunPaths, log_size: int, began: float) -> Status:
     deadline = time.monotonic() + START_SECONDS
     pause = threading.Event()
     while time.monotonic() < deadline:
         ended = process.poll()
         status = _status(paths)
-        if status is not None and status.process.pid == process.pid and status.phase != "starting":
-            return status
+        if status is not None and status.phase != "starting":
+            trainer = status.process.pid
+            if process.pid in (trainer, parent_pid(trainer)) or (ended == 0 and status.heartbeat >= began):
+                return status
         if ended == 0:
             raise LaunchFailed(_last_line(paths.log, log_size) or "the trainer had nothing to do", EXIT_NO)
         if ended is not None:

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 import click
-import msgspec
 
 from ckptop.cli.background import tell_of_start
-from ckptop.cli.common import json_option, store_option
+from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.cli.launch import launch
+from ckptop.cli.supervise import Supervisor
+from ckptop.host.terminal import clean
 from ckptop.host.units import format_count
-from ckptop.store.errors import Held, NotFound, UsageError
+from ckptop.store.errors import EXIT_DONE, CkptopError, Held, NotFound, UsageError
 from ckptop.store.find import select
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
@@ -24,46 +25,101 @@ from ckptop.store.views import RunView
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", required=False)
 @click.option("--from", "selector", default="latest", metavar="latest|best|CHECKPOINT", help="Where to go on from.")
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Train up to this many epochs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a configuration key.")
-@click.option("--fork", "fork", metavar="NAME", help="Begin a new run from there instead; this one stays as it is.")
+@click.option("--fork", metavar="NAME", help="Begin a new run from there instead; this one stays as it is.")
 @click.option("--foreground", is_flag=True, help="Train in this terminal instead of in the background.")
+@click.option("--auto-resume", type=click.IntRange(0), default=0, metavar="N", help="Start it again after a crash.")
+@click.option("--all-crashed", is_flag=True, help="Every run of yours in the store whose process is gone.")
 @store_option
 @json_option
+@click.pass_context
 def resume(
-    run: str,
+    ctx: click.Context,
+    /,
+    run: str | None,
     selector: str,
     epochs: int | None,
     settings: tuple[str, ...],
     fork: str | None,
     foreground: bool,
+    auto_resume: int,
+    all_crashed: bool,
     store_path: Path,
     as_json: bool,
-) -> None:
+) -> int:
     """Go on with a run from its newest checkpoint, or another; in the background unless told otherwise.
 
     With --fork a new run begins there, its first checkpoint a link to this run's, which is kept for it.
     """
     store = Store.open(store_path)
+    if all_crashed:
+        if run is not None or selector != "latest" or epochs is not None or settings or fork is not None or foreground:
+            raise UsageError("--all-crashed goes on with each run as it is; name one run to change anything")
+        return resume_all_crashed(store, auto_resume, as_json)
+    if run is None:
+        raise click.UsageError(f"name a run, or say --all-crashed; `{ctx.command_path} --help`")
     view = store.run(run)
     command = _recorded_command(view, live_is_fine=fork is not None)
-    overrides, chosen = _overrides(epochs, settings), _selector(view, selector)
-    request = ResumeRequest(store=str(store.root.resolve()), run=run, checkpoint=chosen, overrides=overrides)
-    paths = view.paths
-    if fork is not None:
-        if not view.checkpoints:
-            raise NotFound(f"{run} has no checkpoint to fork from; the first comes with its first save")
-        request = msgspec.structs.replace(request, run=fork, checkpoint="auto", fork_of=f"{run}:{chosen}")
-        paths = _new_run(store, fork)
+    request = _request(store, view, selector, _overrides(epochs, settings), fork)
+    paths = view.paths if fork is None else _new_run(store, fork)
     extra_env = {RESUME_VARIABLE: encode_request(request)}
     if foreground:
-        os.chdir(command.cwd)
-        os.execve(command.python, [command.python, *command.argv], {**os.environ, **command.env, **extra_env})  # noqa: S606
-    launched = launch(command, paths, extra_env)
+        return _in_this_terminal(command, paths, extra_env, auto_resume)
+    launched = launch(command, paths, extra_env, restarts=auto_resume)
     done = f"Resumed {run}" if fork is None else f"Forked {run} as {fork}"
     tell_of_start(launched, f"{done} from step {format_count(launched.from_step)}", as_json)
+    return EXIT_DONE
+
+
+def resume_all_crashed(store: Store, restarts: int, as_json: bool) -> int:
+    """Resume every crashed run of this user, a line each; returns the exit code of the first that did not begin."""
+    code, told = EXIT_DONE, []
+    for view in store.runs():
+        if view.state != "crashed":
+            continue
+        try:
+            command = _recorded_command(view, live_is_fine=False)
+            extra_env = {RESUME_VARIABLE: encode_request(_request(store, view, "latest", {}, None))}
+            launched = launch(command, view.paths, extra_env, restarts=restarts)
+        except CkptopError as error:
+            code = code or error.exit_code
+            line = f"{view.name} was not resumed: {error}"
+            told.append({"run": view.name, "resumed": False, "exit_code": error.exit_code, "error": str(error)})
+        else:
+            pid, step = launched.status.process.pid, launched.from_step
+            line = f"Resumed {view.name} from step {format_count(step)} (pid {pid})."
+            told.append({"run": view.name, "resumed": True, "pid": pid, "from_step": step})
+        if not as_json:
+            click.echo(clean(line))
+    if as_json:
+        print_json(told)
+    elif not told:
+        click.echo(f"No run in {store.root} has crashed.")
+    return code
+
+
+def _in_this_terminal(command: Command, paths: RunPaths, extra_env: dict[str, str], restarts: int) -> int:
+    """Become the trainer, which never returns, or its supervisor; the exit code of that."""
+    os.chdir(command.cwd)
+    argv, environ = [command.python, *command.argv], {**os.environ, **command.env, **extra_env}
+    if not restarts:
+        os.execve(command.python, argv, environ)  # noqa: S606 - the recorded command, of a run that is ours
+    return Supervisor(paths, argv, restarts, environ).run()
+
+
+def _request(store: Store, view: RunView, selector: str, overrides: dict[str, str], fork: str | None) -> ResumeRequest:
+    chosen = _selector(view, selector)
+    if fork is None:
+        return ResumeRequest(store=str(store.root.resolve()), run=view.name, checkpoint=chosen, overrides=overrides)
+    if not view.checkpoints:
+        raise NotFound(f"{view.name} has no checkpoint to fork from; the first comes with its first save")
+    return ResumeRequest(
+        store=str(store.root.resolve()), run=fork, checkpoint="auto", fork_of=f"{view.name}:{chosen}",
+        overrides=overrides,
+    )  # fmt: skip
 
 
 def _new_run(store: Store, name: str) -> RunPaths:

@@ -91,6 +91,13 @@ def training_options(function: F) -> F:
     metavar="SECONDS",
     help="Give up on ending after a signal when so long has passed (default: wait).",
 )
+@click.option(
+    "--auto-resume",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Start it again after a crash, N times without a new checkpoint between; not after a NaN.",
+)
 @click.option("--background", is_flag=True, help="Outlive this terminal; prints how to follow it and to stop it.")
 @json_option
 @click.pass_context  # fmt: skip
@@ -108,6 +115,7 @@ def train(
     save_before_seconds: float | None,
     time_limit: str | None,
     grace_seconds: float | None,
+    auto_resume: int,
     background: bool,
     as_json: bool,
     **shortcuts: int | float | str | None,
@@ -125,6 +133,10 @@ def train(
         launched = train_in_background(ctx, task, name, store_path)
         tell_of_start(launched, f"Training {launched.paths.root.name} in the background", as_json)
         return EXIT_DONE
+    if auto_resume:
+        from ckptop.cli.background import train_supervised
+
+        return train_supervised(ctx, task, name, store_path)
     from ckptop.trainer.options import TrainOptions
     from ckptop.trainer.train import train as run_training
 

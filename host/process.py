@@ -113,6 +113,12 @@ def send_signal(identity: ProcessIdentity, signum: int, proc: Path = PROC) -> bo
         os.close(pidfd)
 
 
+def parent_pid(pid: int, proc: Path = PROC) -> int | None:
+    """The process that started `pid`, or that it was left to; None if there is no such process, or it is hidden."""
+    fields = _stat_fields(pid, proc)
+    return int(fields[1]) if fields is not None else None
+
+
 def start_detached(
     argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log_path: Path
 ) -> subprocess.Popen[bytes]:
@@ -148,13 +154,18 @@ def start_detached(
 
 def _read_stat(pid: int, proc: Path) -> tuple[str, int] | None:
     """The state letter and the start ticks of `pid`; None if there is no such process."""
+    fields = _stat_fields(pid, proc)
+    return (fields[0].decode(), int(fields[19])) if fields is not None else None
+
+
+def _stat_fields(pid: int, proc: Path) -> list[bytes] | None:
+    """`/proc/<pid>/stat` from the third field on; None if there is no such process."""
     try:
         line = (proc / str(pid) / "stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The second field, the command, is in parentheses and may hold spaces and parentheses itself.
-    fields = line[line.rindex(b")") + 1 :].split()
-    return fields[0].decode(), int(fields[19])
+    return line[line.rindex(b")") + 1 :].split()
 
 
 def _is_hidden(pid: int) -> bool:

@@ -19,7 +19,7 @@ from ckptop.host.process import ProcessIdentity, current_process, is_alive
 from ckptop.store.errors import DiskError, Held, StoreError
 from ckptop.store.files import open_to_change, read_json
 from ckptop.store.layout import RunPaths
-from ckptop.store.locks import try_lock
+from ckptop.store.locks import lock_holder, try_lock
 from ckptop.store.records import LIVE_PHASES, Process, Slurm, Status
 
 OBSERVE_SECONDS = 60.0
@@ -89,14 +89,15 @@ class Lease:
             raise
         except OSError as error:
             raise DiskError(error.errno, f"{paths.lease} cannot be opened: {error.strerror}") from error
-        locked = False
+        locked, holder = False, None
         try:
             locked = try_lock(descriptor, paths.lease)
+            holder = None if locked else lock_holder(descriptor)
         finally:
             if not locked:
                 os.close(descriptor)
         if not locked:
-            raise _held_by(paths, _read_status(paths))
+            raise _held_by(paths, _read_status(paths), holder)
         return cls(paths.lease, key, descriptor, os.getpid())
 
     def release(self) -> None:
@@ -167,11 +168,18 @@ def slurm_of_environment(env: Mapping[str, str]) -> Slurm | None:
     return Slurm(job_id=job_id, restart_count=int(restarts) if restarts.isdecimal() else 0) if job_id else None
 
 
-def _held_by(paths: RunPaths, status: Status | None) -> Held:
+def _held_by(paths: RunPaths, status: Status | None, holder: int | None = None) -> Held:
     name = paths.root.name
-    # A holder that has just begun has not replaced the status of the attempt before it.
     who = _who(status.process) if status is not None and status.phase in LIVE_PHASES else "another process"
+    # A holder that has just begun has not replaced the status of the attempt before it; the kernel knows its pid.
+    if holder is not None and (who == "another process" or _is_older(status, holder)):
+        who = f"pid {holder}, which has just begun"
     return Held(f"run {name} is held by {who}; stop it with `ckptop stop {name}`")
+
+
+def _is_older(status: Status | None, holder: int) -> bool:
+    """Whether a status is of another process of this host than the one that holds the lock."""
+    return status is not None and status.process.host == current_process().host and status.process.pid != holder
 
 
 def _who(process: Process) -> str:

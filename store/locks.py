@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import threading
 import time
 import weakref
@@ -27,6 +28,8 @@ TIMEOUT_SECONDS = 30.0
 _FIRST_WAIT_SECONDS = 0.001
 _LONGEST_WAIT_SECONDS = 0.05
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN})
+_FLOCK = "hhqqi4x"
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
 
 
 class FileLock:
@@ -121,6 +124,16 @@ def try_lock(descriptor: int, path: Path) -> bool:
             error.errno, f"{path} cannot be locked: {error.strerror}; mount its file system with locks"
         ) from error
     return True
+
+
+def lock_holder(descriptor: int) -> int | None:
+    """The pid that holds a lock on this open file; None if nobody does, or nobody of this machine that we can see."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    except OSError:
+        return None
+    return pid if kind != fcntl.F_UNLCK and pid > 0 else None
 
 
 class _Guard:

@@ -42,8 +42,8 @@ def test_a_background_trainer_has_a_session_of_its_own_and_is_followed_and_stopp
     try:
         assert code == 0
         assert said == {
-            "run": "diabetes", "pid": trainer.pid, "attempt": 1, "from_step": 0, "store": str(store),
-            "log": str(store / "diabetes" / "train.log"),
+            "run": "diabetes", "pid": trainer.pid, "supervisor": None, "attempt": 1, "from_step": 0,
+            "store": str(store), "log": str(store / "diabetes" / "train.log"),
         }  # fmt: skip
         assert os.getsid(trainer.pid) == trainer.pid != os.getsid(0)
         assert trainer.terminal() is None

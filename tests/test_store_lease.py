@@ -92,7 +92,7 @@ def test_a_holder_is_not_mistaken_for_the_attempt_before_it(paths: RunPaths) -> 
     holder = hold_elsewhere(paths)
     write_status(paths, phase="stopped")
 
-    with pytest.raises(Held, match="held by another process"):
+    with pytest.raises(Held, match=f"held by pid {holder.pid}, which has just begun"):
         Lease.acquire(paths)
     holder.communicate()
 
@@ -142,7 +142,7 @@ def test_a_forked_child_neither_holds_nor_frees_the_lease(paths: RunPaths) -> No
             lease.release()
             Lease.acquire(paths)
         except Held as error:
-            code = 1 if "another process" in str(error) else 2
+            code = 1 if f"held by pid {os.getppid()}, which has just begun" in str(error) else 2
         finally:
             os._exit(code)
     answer = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
