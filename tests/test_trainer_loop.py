@@ -20,7 +20,9 @@ from ckptop.store.errors import TrainingFailed, UsageError
 from ckptop.store.events import read_events
 from ckptop.store.run import Run
 from ckptop.store.store import Store
-from ckptop.trainer.device import Device
+from ckptop.trainer import pace
+from ckptop.trainer.device import Device, StepValues
+from ckptop.trainer.saving import Saving
 from ckptop.trainer.stepping import Step, Stepper
 from ckptop.trainer.tasks.diabetes import Diabetes
 from ckptop.trainer.tasks.digits import Digits
@@ -341,6 +343,36 @@ def test_steps_that_are_not_logged_are_not_waited_for(
     monkeypatch.undo()
     run_training(tmp_path, name="every", epochs="2")
     assert_same_training_between_lines(tmp_path / "every", tmp_path / "some")
+
+
+@pytest.mark.parametrize("log_every_steps", [1, 5])
+def test_a_step_takes_as_long_as_the_device_does_not_as_its_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: None, log_every_steps: int
+) -> None:
+    """By a clock on which nothing takes time but what waits for the device, 50 ms a step, and a save, which is none."""
+    now = 0.0
+
+    def read(values: StepValues) -> tuple[float, float]:
+        nonlocal now
+        now += 0.05 if values._values is None else 0.0
+        return original_read(values)
+
+    def save(saving: Saving, *about: Any, **options: Any) -> bool:
+        nonlocal now
+        now += 1000.0
+        return original_save(saving, *about, **options)
+
+    original_read, original_save = StepValues.read, Saving.training
+    monkeypatch.setattr(StepValues, "read", read)
+    monkeypatch.setattr(Saving, "training", save)
+    monkeypatch.setattr(pace, "perf_counter", lambda: now)
+
+    run_training(tmp_path, name="run", save_every_steps="7", log_every_steps=str(log_every_steps))
+
+    lines = [line for line in lines_of(tmp_path / "run") if "train/loss" in line]
+    assert len(lines) == 51 // log_every_steps
+    assert [line["step_seconds"] for line in lines] == pytest.approx([0.05] * len(lines))
+    assert lines[0]["samples_per_second"] == pytest.approx(16 / 0.05)
 
 
 @pytest.mark.parametrize("bad_step", [16, 17])

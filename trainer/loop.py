@@ -9,8 +9,10 @@ from __future__ import annotations
 import shlex
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import torch
 
 from ckptop.store.run import Run
 from ckptop.trainer import rng
@@ -18,6 +20,7 @@ from ckptop.trainer.best import DEGRADED_SHARE, is_out_of_patience, lost_share, 
 from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.console import Console
 from ckptop.trainer.evaluate import evaluate
+from ckptop.trainer.pace import Pace
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.saving import Saving
 from ckptop.trainer.state import Progress
@@ -46,6 +49,7 @@ class Loop:
         self._stepper, self._saving = Stepper(parts), Saving(parts, run, console)
         self._unread: deque[Step] = deque()
         self._saved_step = progress.step
+        self._pace = Pace()
         self._epoch_began = time.perf_counter()
 
     def fit(self) -> bool:
@@ -93,23 +97,34 @@ class Loop:
         if self._rng_state is not None:  # the last thing restored: everything before may have drawn numbers
             rng.restore(self._rng_state)
             self._rng_state = None
+        self._pace.restart()
         while progress.batch < self._batches.batch_count:
-            self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
+            with self._pace.aside():
+                self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
             if self._run.should_stop:
                 self._save(must=True)
                 return False
-            step = self._stepper.take(batches, progress)
-            self._unread.append(step)
-            self._read_values(leave=self._left_running())
-            self._run.progress(epoch=step.epoch, step=step.step, step_seconds=step.seconds)
+            self._take_step(batches)
             if self._due_by_steps() and progress.batch < self._batches.batch_count:
                 self._save()
+                self._pace.restart()
         return True
+
+    def _take_step(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
+        """Take a step and log what is done by then: on CUDA, at a step that is logged, all before it."""
+        step = self._stepper.take(batches, self.progress)
+        is_queued = self._parts.device.is_cuda
+        if is_queued and self._is_logged(step.step):
+            self._read_values()
+        self._unread.append(step)
+        if not is_queued:
+            self._read_values()
+        self._run.progress(epoch=step.epoch, step=step.step, step_seconds=self._pace.step_seconds)
 
     def _end_epoch(self) -> None:
         progress, parts, config = self.progress, self._parts, self._config
         epoch, (name, mode) = progress.epoch, parts.metric
-        self._read_values(leave=0)
+        self._read_values()
         results = evaluate(parts.task, parts.network, parts.validation, parts.device, "val", self._run.touch)
         train_loss = progress.loss_sum / progress.sample_count
         metrics = {"train/loss_epoch": train_loss, **results}
@@ -149,35 +164,39 @@ class Loop:
 
     # What a step leaves behind
 
-    def _left_running(self) -> int:
-        """How many of the newest steps are not waited for: on CUDA all but the one before a step that is logged."""
-        if not self._parts.device.is_cuda:
-            return 0
-        return 1 if self._is_logged(self.progress.step) else len(self._unread)
-
     def _is_logged(self, step: int) -> bool:
         return step % self._config.log_every_steps == 0
 
-    def _read_values(self, *, leave: int) -> None:
-        """Take up what the steps left behind, all but the `leave` newest, and log those that are due."""
-        while len(self._unread) > leave:
-            step = self._unread.popleft()
-            self._stepper.require_finite(step)
-            loss, grad_norm = step.values.read()
-            self.progress.loss_sum += loss * step.samples
-            self.progress.sample_count += step.samples
-            if not self._is_logged(step.step):
-                continue
-            metrics = {
-                "train/loss": loss,
-                "lr": step.lr,
-                "grad_norm": grad_norm,
-                "step_seconds": step.seconds,
-                "samples_per_second": step.samples / step.seconds,
-            }
-            self.log(step.step, step.epoch, metrics)
-            total_steps = self._parts.schedule.total_steps
-            self._console.bar(step.epoch, self._config.epochs, step.step, total_steps, loss, step.seconds)
+    def _read_values(self) -> None:
+        """Wait for the steps so far, take up what they left behind, and log those that are due."""
+        done: list[Step] = []
+        try:
+            while self._unread:
+                step = self._unread.popleft()
+                self._stepper.require_finite(step)
+                loss, _ = step.values.read()
+                self.progress.loss_sum += loss * step.samples
+                self.progress.sample_count += step.samples
+                done.append(step)
+        finally:
+            self._pace.lap(len(done), sum(step.samples for step in done))
+            for step in done:
+                if self._is_logged(step.step):
+                    self._log_step(step)
+
+    def _log_step(self, step: Step) -> None:
+        loss, grad_norm = step.values.read()
+        seconds = self._pace.step_seconds or 0.0
+        metrics = {
+            "train/loss": loss,
+            "lr": step.lr,
+            "grad_norm": grad_norm,
+            "step_seconds": seconds,
+            "samples_per_second": self._pace.samples_per_second,
+        }
+        self.log(step.step, step.epoch, metrics)
+        total_steps = self._parts.schedule.total_steps
+        self._console.bar(step.epoch, self._config.epochs, step.step, total_steps, loss, seconds)
 
     # Saving
 
@@ -185,7 +204,7 @@ class Loop:
         """Commit a training checkpoint of this step, unless there is one already; see `Saving.training`."""
         if self.progress.step == self._saved_step:
             return
-        self._read_values(leave=0)
+        self._read_values()
         if self._saving.training(self.progress, metrics or {}, must=must):
             self._saved_step = self.progress.step
 

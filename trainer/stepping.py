@@ -8,7 +8,6 @@ saves nothing in between.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,7 +39,6 @@ class Step:
     values: StepValues
     losses: list[torch.Tensor]
     """A micro-batch each."""
-    seconds: float = 0.0
 
 
 class Stepper:
@@ -57,7 +55,6 @@ class Stepper:
             NotFinite: On the CPU, before the optimizer moved.
         """
         parts, cut = self._parts, self._parts.train.batches
-        began = time.perf_counter()
         window = cut.window(progress.batch)
         samples = cut.samples(window)
         lr = parts.schedule.apply(progress)
@@ -70,7 +67,6 @@ class Stepper:
         self._apply_gradient()
         progress.batch += len(window)
         progress.step += 1
-        step.seconds = time.perf_counter() - began
         return step
 
     def require_finite(self, step: Step) -> None:
