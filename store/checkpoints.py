@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointManager", "RunLink", "SavePoint"]
 
 
-def _ignore(_event: str, _step: int, _details: dict[str, Any]) -> None:
-    """A stand-alone manager tells nobody."""
+def _warn_of_alerts(event: str, _step: int, details: dict[str, Any]) -> None:
+    """A stand-alone manager keeps no log; what went wrong without ending a save is a warning."""
+    if event == "alert":
+        warnings.warn(str(details["message"]), UserWarning, stacklevel=5)
 
 
 class CheckpointManager:
@@ -105,9 +108,9 @@ class CheckpointManager:
         self._keeper = Keeper(
             saver=self._saver, store_root=None if self._is_alone else self._store.root, policies=tuple(policies),
             max_training=self.max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
-            on_event=on_event or _ignore,
+            on_event=on_event or _warn_of_alerts,
         )  # fmt: skip
-        self._fs, self._on_event, self._before_save = fs, on_event or _ignore, before_save
+        self._fs, self._on_event, self._before_save = fs, on_event or _warn_of_alerts, before_save
         wanted = (self.training_dir, self.milestone_dir, self.production_dir, self.metadata_dir)
         for directory in (*wanted, paths.staging):
             fs.mkdir(directory)
@@ -432,9 +435,7 @@ class CheckpointManager:
             return
         newest = latest_of(self._saver.live("training"))
         if newest is not None and origin < (epoch, step) < (newest.epoch, newest.step):
-            count = discard_past(self.paths, *origin, self._fs)
-            where = f"epoch {origin[0]}, step {origin[1]}"
-            self._on_event("alert", step, {"message": f"Gone back to {where}: {count} put aside in .discarded/"})
+            discard_past(self.paths, *origin, self._fs)
 
     def _refuse_steps_that_begin_again(self, epoch: int, step: int) -> None:
         """A run goes back by its steps: they count on from epoch to epoch. A set without a run may begin again."""
