@@ -24,7 +24,7 @@ from ckptop.trainer import pace
 from ckptop.trainer.device import Device, StepValues
 from ckptop.trainer.saving import Saving
 from ckptop.trainer.stepping import Step, Stepper
-from ckptop.trainer.tasks.diabetes import Diabetes
+from ckptop.trainer.tasks.diabetes import Diabetes, DiabetesOptions
 from ckptop.trainer.tasks.digits import Digits
 
 
@@ -394,3 +394,33 @@ def test_a_loss_read_a_step_late_is_found_before_anything_is_saved(
 
     assert newest_state(tmp_path / "run")["global_step"] == (8 if bad_step == 16 else 16)
     assert all("val/loss" not in line for line in lines_of(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_the_optimizer_does_not_move_on_no_number_however_late_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: None, optimizer: str, what: str
+) -> None:
+    """Step 5 is read at the end of the epoch; the weights have come through it, and so have the steps behind it."""
+    calls, models = 0, []
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 5 and what == "gradient":
+            outputs = outputs + (outputs - outputs.detach()).sqrt()  # 0, with an infinite slope
+        return (outputs - targets).abs().mean() * (math.nan if calls == 5 and what == "loss" else 1.0)
+
+    def build_model(task: Diabetes, options: DiabetesOptions) -> torch.nn.Module:
+        models.append(original(task, options))
+        return models[-1]
+
+    original = Diabetes.build_model
+    monkeypatch.setattr(Diabetes, "loss", loss)
+    monkeypatch.setattr(Diabetes, "build_model", build_model)
+
+    with pytest.raises(TrainingFailed, match=f"the {what}.* is (nan|inf) at step 5 "):
+        run_training(tmp_path, name="run", log_every_steps="50", optimizer=optimizer)
+
+    assert calls == 17
+    assert all(bool(parameter.isfinite().all()) for parameter in models[-1].parameters())

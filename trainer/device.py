@@ -97,6 +97,10 @@ class StepValues:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
             self._copied.record()
 
+    def found_inf(self) -> torch.Tensor:
+        """1 where either is no number, else 0, on the device: what a fused optimizer asks before it moves."""
+        return (self._loss.float() + self._grad_norm.float()).isfinite().logical_not().float()
+
     def read(self) -> tuple[float, float]:
         """Both as numbers; waits for the step where it is still running."""
         if self._values is None:

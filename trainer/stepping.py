@@ -1,8 +1,8 @@
 """One optimizer step: its micro-batches, the norm of its gradient, clipping, and the optimizer's move.
 
-On the CPU a step whose loss or gradient is no number is refused before the optimizer moves. On CUDA its values are
-read while the next step runs, so that logging never empties the queue: it is refused one step late, and the loop
-saves nothing in between.
+The optimizer never moves on a loss or a gradient that is no number. On the CPU such a step is refused at once. On CUDA
+the fused kernels see it on the device, so that nothing is waited for; the step is refused when its values are read, at
+the next one that is logged or saved, and the loop saves nothing in between.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ class Stepper:
         step = Step(progress.step + 1, progress.epoch, window, samples, lr, values, losses)
         if not parts.device.is_cuda:
             self.require_finite(step)
-        self._apply_gradient()
+        self._apply_gradient(values)
         progress.batch += len(window)
         progress.step += 1
         return step
@@ -110,11 +111,17 @@ class Stepper:
             return torch.nn.utils.clip_grad_norm_(self._parameters, clip_norm)
         return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
 
-    def _apply_gradient(self) -> None:
+    def _apply_gradient(self, values: StepValues) -> None:
         scaler, optimizer = self._parts.scaler, self._parts.optimizer
-        if scaler is None:
-            optimizer.step()
-        else:
+        if scaler is not None:
             scaler.step(optimizer)
             scaler.update()
+        elif self._parts.device.is_cuda:
+            # As a scaler tells it: the kernels of every optimizer of ours are fused and look at this first.
+            fused: Any = optimizer
+            fused.found_inf = values.found_inf()
+            optimizer.step()
+            del fused.found_inf
+        else:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
