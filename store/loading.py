@@ -14,6 +14,7 @@ from ckptop.store import tensors
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import read_json
+from ckptop.store.fitting import fitting_state
 from ckptop.store.fs import FileSystem
 from ckptop.store.hashing import sha256_of, xxh3_128_of
 from ckptop.store.layout import QUARANTINE, CheckpointPaths, StorePaths, manifest_path, release_config_path
@@ -124,16 +125,26 @@ def load_checkpoint(
     Raises:
         NotFound: There is no such file (a FileNotFoundError), or `path` is the None of a set that has none yet.
         Damaged: Its bytes are not those its manifest recorded, or it is no checkpoint.
-        RuntimeError: It is of another model; the first differing names are said. `model` is unchanged.
+        RuntimeError: It is of another model (the first differing names are said), optimizer or scheduler. `model` and
+            `optimizer` are unchanged.
     """
     if path is None:
         raise NotFound("there is no checkpoint yet: train first, or name another directory")
     path = Path(path).resolve()
     verify_before_load(path)
-    state = tensors.read_state(path, device)
-    tensors.apply_state(state, path, model, optimizer, scheduler, scaler)
+    state = _read(path, device)
+    fitting = fitting_state(state, path, model, optimizer, scheduler, scaler)
+    tensors.apply_state(fitting, path, model, optimizer, scheduler, scaler)
     _loaded[path.parent.parent] = (state.get("epoch"), state.get("global_step"))
     return state
+
+
+def _read(path: Path, device: str | torch.device | None) -> tensors.State:
+    try:
+        return tensors.read_state(path, device)
+    except (AssertionError, AttributeError) as error:  # so torch answers some bytes that are no pickle of a checkpoint
+        first = str(error).partition("\n")[0]
+        raise Damaged(f"{path} is not a readable checkpoint: {first}") from None
 
 
 def loaded_from(root: Path) -> tuple[int, int] | None:
