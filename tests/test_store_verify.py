@@ -143,7 +143,7 @@ def test_a_changed_byte_of_an_abandoned_checkpoint_is_found(root: Path) -> None:
 
 
 def test_a_changed_byte_in_the_trash_says_how_to_be_rid_of_it(root: Path) -> None:
-    entry = list_trash(RunPaths(root).checkpoints)[0]
+    entry = next(entry for entry in list_trash(RunPaths(root).checkpoints) if entry.info.tier == "training")
     flip(entry.info.path)
 
     (finding,) = verify_run(read_run(root)).findings

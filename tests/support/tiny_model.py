@@ -86,7 +86,7 @@ def make_run(store: Path) -> Path:
     for epoch, accuracy in ACCURACIES.items():
         save(manager, epoch, accuracy)
         if epoch in (1, 2):
-            manager.save_milestone_checkpoint(tiny_model(), accuracy, METRIC.name, epoch, step=epoch * 100)
+            manager.save_milestone_checkpoint(tiny_model(epoch), accuracy, METRIC.name, epoch, step=epoch * 100)
     save(manager, 6, 0.1)
     manager.save_milestone_checkpoint(tiny_model(3), 0.3, "val/loss", 3, step=0)
     first, best_of_first = find(root, "training", 1), find(root, "milestone", 1)
