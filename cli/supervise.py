@@ -20,7 +20,7 @@ from types import FrameType
 
 from ckptop.host.oom import killed_for_memory, read_oom_counts
 from ckptop.store.deaths import record_death
-from ckptop.store.ending import signal_name
+from ckptop.store.ending import OF_MEMORY, signal_name
 from ckptop.store.errors import EXIT_STOPPED, StoreError
 from ckptop.store.events import append_event, last_event
 from ckptop.store.files import read_json
@@ -97,7 +97,7 @@ class Supervisor:
             self._held = process.pid == child.pid
             if self._held and code < 0:
                 of_memory = code == -signal.SIGKILL and killed_for_memory(child.pid, counts)
-                why = ": the kernel's out-of-memory killer took it" if of_memory else ""
+                why = OF_MEMORY if of_memory else ""
                 record_death(self._paths, process, Exit(signal=-code, error=f"killed by {signal_name(-code)}{why}"))
         return code
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -137,6 +139,9 @@ def train(
         from ckptop.cli.background import train_supervised
 
         return train_supervised(ctx, task, name, store_path)
+    if not faulthandler.is_enabled():  # a crash of native code says where it was, in train.log of a background one
+        with contextlib.suppress(OSError, ValueError):
+            faulthandler.enable()
     from ckptop.trainer.options import TrainOptions
     from ckptop.trainer.train import train as run_training
 

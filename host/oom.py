@@ -54,17 +54,18 @@ def killed_for_memory(pid: int, before: OomCounts, *, proc: Path = PROC, log: Pa
         True where the log names it or its group's count has moved, False where no count that covers it has, None
         where nothing tells.
     """
-    if _is_named(pid, log):
-        return True
+    machine_kills = _counter(proc / "vmstat", "oom_kill")
+    if machine_kills is not None and machine_kills == before.machine_kills:
+        return False
+    group_kills = None
     if before.group is not None and before.group_kills is not None:
         name = "memory.events" if (Path(before.group) / "memory.events").exists() else "memory.oom_control"
-        now = _counter(Path(before.group) / name, "oom_kill")
-        if now is not None:
-            return now > before.group_kills
-    now = _counter(proc / "vmstat", "oom_kill")
-    if now is not None and now == before.machine_kills:
-        return False
-    return None
+        group_kills = _counter(Path(before.group) / name, "oom_kill")
+        if group_kills is not None and group_kills > before.group_kills:
+            return True
+    if _is_named(pid, log):
+        return True
+    return None if group_kills is None else False
 
 
 def _own_group(proc: Path, cgroups: Path) -> tuple[Path | None, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 
+from ckptop.host.oom import OomCounts, killed_for_memory
 from ckptop.host.process import current_process
 from ckptop.store.records import Status
 from ckptop.store.state import State
@@ -16,6 +17,8 @@ ILL_STATES = frozenset({"stalled", "crashed", "failed", "unknown", "unreadable"}
 """States that want a person."""
 LIVE_STATES = frozenset({"starting", "running", "paused", "stalled"})
 """States in which a process is there."""
+OF_MEMORY = ": the kernel's out-of-memory killer took it"
+"""Behind how a process ended."""
 
 
 def how_it_ended(status: Status | None, state: State) -> str | None:
@@ -33,7 +36,16 @@ def how_it_ended(status: Status | None, state: State) -> str | None:
         return "it did not say why"
     if status.process.boot_id != current_process().boot_id:
         return "its machine was restarted"
-    return "its process is gone"
+    return f"its process is gone{OF_MEMORY if _died_for_memory(status) else ''}"
+
+
+def _died_for_memory(status: Status) -> bool:
+    """Whether the kernel's counts or log say that it killed a process of this boot for want of memory."""
+    kills = status.kernel_kills
+    if kills is None:
+        return False
+    before = OomCounts(kills.group, kills.group_kills, kills.machine_kills)
+    return killed_for_memory(status.process.pid, before) is True
 
 
 def signal_name(number: int) -> str:

@@ -16,11 +16,17 @@ A message says what, where, and what to do now, in one line.
 
 from __future__ import annotations
 
+import traceback
+
 EXIT_DONE = 0
 EXIT_NO = 1
 """The answer is no: a requirement does not hold, nothing is running, the run is complete."""
 EXIT_STOPPED = 3
 """Stopped on request before the end; the run can be resumed."""
+
+
+TRACEBACK_LINES = 40
+"""Kept of a traceback in an event: its end, where the error is."""
 
 
 class CkptopError(Exception):
@@ -84,3 +90,11 @@ class MissingExtra(CkptopError, ImportError):
     """A package of an optional extra is not installed."""
 
     exit_code = 17
+
+
+def traceback_of(error: BaseException) -> dict[str, list[str]]:
+    """The last lines of where an error came from, for an event; nothing where the error's own line says it all."""
+    if isinstance(error, CkptopError) and error.__cause__ is None:
+        return {}
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return {"traceback": lines[-TRACEBACK_LINES:]}

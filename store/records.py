@@ -126,6 +126,15 @@ class Exit(Record, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class KernelKills(Record, frozen=True, kw_only=True):
+    """How often the kernel had killed for want of memory when an attempt began: more by its end tells who did."""
+
+    group: str | None = None
+    """Directory of the process's control group, where one counts."""
+    group_kills: Count | None = None
+    machine_kills: Count | None = None
+
+
 class Status(Record, frozen=True, kw_only=True):
     """status.json: the live state, replaced whole at most once a second."""
 
@@ -141,6 +150,7 @@ class Status(Record, frozen=True, kw_only=True):
     step_seconds: float | None = None
     """Mean seconds of a recent optimizer step."""
     process: Process
+    kernel_kills: KernelKills | None = None
     exit: Exit | None = None
 
 

@@ -18,17 +18,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 
+from ckptop.host.oom import read_oom_counts
 from ckptop.host.process import current_process
 from ckptop.store import looping, obeying
 from ckptop.store.control import answer, pending
 from ckptop.store.environment import capture_command, git_commit
-from ckptop.store.errors import EXIT_STOPPED, DiskError, StoreError
+from ckptop.store.errors import EXIT_STOPPED, DiskError, StoreError, traceback_of
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
 from ckptop.store.fs import LOCAL
@@ -46,6 +48,7 @@ from ckptop.store.records import (
     ControlRequest,
     DataSource,
     Exit,
+    KernelKills,
     Metric,
     Mode,
     Parent,
@@ -559,7 +562,8 @@ class Run:
             self.finish("stopped", code=EXIT_STOPPED)
         else:
             code = getattr(error, "exit_code", 1)
-            self.finish("failed", code=code, error=f"{type(error).__name__}: {error}".partition("\n")[0])
+            line = f"{type(error).__name__}: {error}".partition("\n")[0]
+            self.finish("failed", code=code, error=line, summary=traceback_of(error))
 
     # Inside
 
@@ -573,7 +577,7 @@ class Run:
         epoch = manifest.epoch if manifest is not None else 0
         return Status(
             phase="starting", attempt=self.attempt, epoch=epoch, step=self.start.from_step, heartbeat=time.time(),
-            process=process,
+            process=process, kernel_kills=KernelKills(**asdict(read_oom_counts())),
         )  # fmt: skip
 
     def _look_for_requests(self) -> None:

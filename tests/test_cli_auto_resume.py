@@ -172,7 +172,9 @@ def test_the_supervisor_loads_no_torch() -> None:
 # The command line, with a real trainer
 
 
-def test_a_killed_background_trainer_comes_back_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_background_trainer_that_died_in_native_code_comes_back_and_its_log_says_where(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     quick = ("--set", "threads=1", "--set", "model.hidden=[8]", "--set", "save_every_steps=5", "--epochs", "100000")
     command = ["train", "diabetes", "--background", "--auto-resume", "2", "--json", "--store", str(tmp_path)]
     assert run_command([*command, "--name", "mine", *quick]) == 0
@@ -181,7 +183,7 @@ def test_a_killed_background_trainer_comes_back_and_says_so(tmp_path: Path, capf
         assert said["pid"] == pid_of(tmp_path) != said["supervisor"]
         wait_for(lambda: mine(tmp_path).latest, "a checkpoint")
 
-        os.kill(said["pid"], signal.SIGKILL)
+        os.kill(said["pid"], signal.SIGSEGV)
 
         wait_for(lambda: is_training(tmp_path) and pid_of(tmp_path) != said["pid"], "the next attempt")
         record = mine(tmp_path).record
@@ -197,7 +199,8 @@ def test_a_killed_background_trainer_comes_back_and_says_so(tmp_path: Path, capf
         supervisor.kill()
     assert supervisor.wait() == 3
     log = (tmp_path / "mine" / "train.log").read_text()
-    assert "ckptop: mine crashed (SIGKILL); starting it again in 1 s (1 of 2)" in log
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "ckptop: mine crashed (SIGSEGV); starting it again in 1 s (1 of 2)" in log
 
 
 def crashed(store: Path, name: str) -> RunPaths:

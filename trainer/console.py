@@ -53,6 +53,14 @@ class Console:
                 self._log.write(f"{line}\n")
                 self._log.flush()
 
+    def keep(self, text: str) -> None:
+        """Lines for train.log that nobody prints: where the stream is that very file, they go there."""
+        if self._log is not None:
+            self.note(text)
+        else:
+            with self._lock:
+                self._print(f"{text}\n")
+
     def bar(self, epoch: int, epochs: int, step: int, steps: int, loss: float, step_seconds: float) -> None:
         """Repaint the bar, on a terminal and not too often."""
         if not self._has_bar or (now := time.monotonic()) - self._painted < _BAR_SECONDS:

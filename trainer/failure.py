@@ -40,6 +40,7 @@ def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[No
         else:
             console.note(traceback.format_exc())
             raise
+        console.keep(traceback.format_exc())
         console.note(f"ckptop: {failed}")
         raise failed from error
 

@@ -24,6 +24,7 @@ store, behaviour = sys.argv[1:]
 with Run.create(store, name="mine", task="mine", resume="auto") as run:
     if behaviour == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert not run.should_stop  # SIGTERM means a stop from here on, before anybody sees that it runs
     run.begin()
     for step in range(1, 10**9):
         run.progress(epoch=1, step=step)
