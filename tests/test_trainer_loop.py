@@ -169,6 +169,41 @@ def test_an_fp16_overflow_skips_the_step_and_is_no_failure(tmp_path: Path, monke
     assert newest_state(tmp_path / "run")["scaler_state_dict"]["scale"] < 2.0**60
 
 
+def test_a_gradient_that_fp16_can_never_hold_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is skipped: it would train to the end and move no weight. A stop does not start the count anew."""
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        slope = (outputs - outputs.detach()).sqrt()  # 0, with an infinite slope
+        return (outputs + slope - targets).abs().mean()
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+    with at_step(8, lambda run: run.request_stop("the test")):
+        assert run_training(tmp_path, name="run", precision="fp16", on_nan="rollback", rollbacks="1") == 3
+
+    with pytest.raises(TrainingFailed, match=r"at step 20 .* in 20 steps in a row, which fp16 has skipped;.*bf16"):
+        run_training(tmp_path, name="run", resume="auto", on_nan="stop")
+
+    view = Store.open(tmp_path).run("run")
+    assert (view.state, newest_state(tmp_path / "run")["loop"]["skipped_steps"]) == ("failed", 17)
+
+
+def test_steps_that_are_skipped_now_and_then_are_not_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += outputs.requires_grad
+        if calls % 10:
+            outputs = outputs + (outputs - outputs.detach()).sqrt()
+        return (outputs - targets).abs().mean()
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+
+    assert run_training(tmp_path, name="run", precision="fp16") == 0
+
+
 def test_a_last_batch_of_one_sample_does_not_break_batch_norm(tmp_path: Path) -> None:
     """1,078 training images in batches of 359 leave one over."""
     assert run_training(tmp_path, "digits", name="run", epochs="1", batch_size="359") == 0

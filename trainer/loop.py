@@ -174,6 +174,7 @@ class Loop:
             while self._unread:
                 step = self._unread.popleft()
                 self._stepper.require_finite(step)
+                self._stepper.count_skipped(step, self.progress)
                 loss, _ = step.values.read()
                 self.progress.loss_sum += loss * step.samples
                 self.progress.sample_count += step.samples

@@ -57,6 +57,8 @@ class Progress:
     """Samples behind `loss_sum`."""
     warm_epochs: float = 0.0
     """Epochs that were done when the warm-up ended, or that are while it lasts."""
+    skipped_steps: int = 0
+    """Newest steps in a row that a gradient scaler has skipped."""
     best: Best | None = None
     trend: Trend = field(default_factory=Trend)
     degraded: bool = False

@@ -19,6 +19,9 @@ from ckptop.trainer.device import StepValues
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.state import Progress
 
+MOST_SKIPPED = 20
+"""Steps in a row that a gradient scaler may skip: from 65,536 its scale is below 1 by then."""
+
 
 class NotFinite(TrainingFailed):
     """A step's loss or gradient is NaN or infinite; what was saved before it is whole."""
@@ -84,10 +87,35 @@ class Stepper:
             return
         bad = next((i for i, one in zip(step.window, step.losses, strict=True) if not math.isfinite(one.item())), None)
         batch = step.window[0] if bad is None else bad
-        raise NotFinite(
-            f"the {what} is {value} at step {step.step} (epoch {step.epoch}, batch {batch + 1} of "
-            f"{self._parts.train.batches.batch_count}); the newest checkpoint is whole: resume from it with a lower lr "
-            f"or --set clip_norm=1, or train with --on-nan rollback",
+        raise self._not_finite(
+            step, f"the {what} is {value} at step {step.step} (epoch {step.epoch}, batch {batch + 1} of "
+            f"{self._parts.train.batches.batch_count})",
+        )  # fmt: skip
+
+    def count_skipped(self, step: Step, progress: Progress) -> None:
+        """Take into `progress` whether the scaler skipped this step.
+
+        Raises:
+            NotFinite: It has skipped so many in a row that no lower scale will help.
+        """
+        _, grad_norm = step.values.read()
+        progress.skipped_steps = 0 if math.isfinite(grad_norm) else progress.skipped_steps + 1
+        if progress.skipped_steps >= MOST_SKIPPED:
+            raise self._not_finite(
+                step, f"the gradient's norm is {grad_norm} at step {step.step} (epoch {step.epoch}) and was no number "
+                f"in {MOST_SKIPPED} steps in a row, which {self._parts.config.precision} has skipped",
+            )  # fmt: skip
+
+    def _not_finite(self, step: Step, what: str) -> NotFinite:
+        loss, grad_norm = step.values.read()
+        config = self._parts.config
+        advice = "resume from it with a lower lr or --set clip_norm=1"
+        if config.precision == "fp16":
+            advice += " or --set precision=bf16"
+        if config.on_nan != "rollback":
+            advice += ", or train with --on-nan rollback"
+        return NotFinite(
+            f"{what}; the newest checkpoint is whole: {advice}",
             step.step, step.epoch, {"train/loss": loss, "grad_norm": grad_norm},
         )  # fmt: skip
 
