@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from ckptop.cli.main import run
+from ckptop.cli.main import COMMANDS, run
 from ckptop.store import tensors
 from ckptop.store.views import RunView, read_run
 
@@ -143,3 +144,10 @@ def test_an_example_is_short_enough_to_be_read(example: str) -> None:
     lines = (EXAMPLES / f"{example}.py").read_text().splitlines()
 
     assert len([line for line in lines if line.strip()]) <= 60
+
+
+def test_the_page_names_the_examples_and_commands_that_there_are() -> None:
+    page = (EXAMPLES.parent / "docs" / "hooks.md").read_text()
+
+    assert set(re.findall(r"\.\./examples/(\w+)\.py", page)) == set(NAMES)
+    assert set(re.findall(r"(?:`|\$ )ckptop ([a-z]+)", page)) <= set(COMMANDS)

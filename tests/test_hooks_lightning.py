@@ -39,7 +39,7 @@ class Tiny(pl.LightningModule):
 
     def training_step(self, batch: list[torch.Tensor], _index: int) -> torch.Tensor:
         self.at.get(self.trainer.global_step + 1, lambda: None)()
-        loss = (self.network(batch[0]) - batch[1]).square().mean()
+        loss: torch.Tensor = (self.network(batch[0]) - batch[1]).square().mean()
         self.log("train/loss", loss, on_step=True)
         return loss
 
