@@ -10,12 +10,13 @@ import click
 from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes
-from ckptop.store.actions import delete_checkpoints, restore_checkpoints
+from ckptop.store import run_trash
+from ckptop.store.actions import delete_checkpoints, require_deletable, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.errors import NotFound
-from ckptop.store.find import find_checkpoint
+from ckptop.store.errors import NotFound, StoreError
+from ckptop.store.find import find_checkpoint, find_run
 from ckptop.store.names import is_run_name
-from ckptop.store.run_trash import DeletedRun, delete_run, list_deleted_runs, restore_run
+from ckptop.store.run_trash import DeletedRun, list_deleted_runs, restore_run
 from ckptop.store.store import Store
 from ckptop.store.trash import TrashEntry, bytes_freed_by_purge, list_trash
 from ckptop.store.views import RunView
@@ -29,15 +30,25 @@ def delete(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
     """Move checkpoints, or a whole run, to the trash; `ckptop restore` takes them back.
 
     A bare RUN is the whole run; RUN:latest, RUN:epoch=3 or a path is one checkpoint. What is pinned, what a running
-    trainer started from and what a fork began from is refused.
+    trainer started from and what a fork began from is refused; of several then none goes.
     """
     store = Store.open(store_path, missing_ok=True)
-    runs = [store.run(text) for text in what if is_run_name(text) and not text.endswith(".pt")]
-    found = [find_checkpoint(store, text) for text in what if text not in {view.name for view in runs}]
+    runs, groups = _find(store, what)
+    for view, infos in groups:
+        require_deletable(view, infos)
+    for view in runs:
+        run_trash.require_deletable(store.paths, view)
     entries: list[TrashEntry] = []
-    for view, infos in _by_run(found):
-        entries += delete_checkpoints(view, infos)
-    deleted = [delete_run(store.paths, view) for view in runs]
+    deleted: list[DeletedRun] = []
+    try:
+        for view, infos in groups:
+            entries += delete_checkpoints(view, infos)
+        for view in runs:
+            deleted.append(run_trash.delete_run(store.paths, view))  # noqa: PERF401 - those before a refusal are told
+    except (StoreError, OSError):
+        if gone := [*(entry.home for entry in entries), *(run.name for run in deleted)]:
+            click.echo(clean(f"ckptop: in the trash before the next was refused: {', '.join(gone)}"), err=True)
+        raise
     freed = bytes_freed_by_purge(entries) + sum(run.size_bytes for run in deleted)
     if as_json:
         print_json({
@@ -50,11 +61,20 @@ def delete(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
                "`ckptop restore` undoes, `ckptop trash --empty` frees.")  # fmt: skip
 
 
-def _by_run(found: Iterable[tuple[RunView, CheckpointInfo]]) -> Iterable[tuple[RunView, list[CheckpointInfo]]]:
-    views: dict[Path, tuple[RunView, list[CheckpointInfo]]] = {}
-    for view, info in found:
-        views.setdefault(view.root, (view, []))[1].append(info)
-    return views.values()
+_Group = tuple[RunView, list[CheckpointInfo]]
+
+
+def _find(store: Store, what: Iterable[str]) -> tuple[list[RunView], list[_Group]]:
+    """The runs and, by run, the checkpoints that are meant; all are found before the first is moved."""
+    runs: list[RunView] = []
+    groups: dict[Path, _Group] = {}
+    for text in what:
+        if (is_run_name(text) and not text.endswith(".pt")) or Path(text).is_dir():
+            runs.append(find_run(store, text))
+        else:
+            view, info = find_checkpoint(store, text)
+            groups.setdefault(view.root, (view, []))[1].append(info)
+    return runs, list(groups.values())
 
 
 @click.command()
@@ -66,7 +86,7 @@ def restore(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
 
     RUN:FILE is a checkpoint, RUN alone the newest deletion of that run, or the whole run where that was deleted.
     """
-    store = Store.open(store_path)
+    store = Store.open(store_path, missing_ok=True)
     restored: list[CheckpointInfo] = []
     runs: list[str] = []
     for text in what:
@@ -75,7 +95,7 @@ def restore(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
         if whole is not None:
             runs.append(restore_run(store.paths, whole).name)
             continue
-        view = store.run(name)
+        view = find_run(store, name)
         restored += restore_checkpoints(view, [_trashed(view, wanted)])
     if as_json:
         print_json({"restored": [info.key for info in restored], "restored_runs": runs})

@@ -69,7 +69,7 @@ def delete_checkpoints(
     with FileLock(view.checkpoint_paths.lock):
         view = read_again(view)
         wanted = [found for info in chosen if (found := as_it_is_now(info)) is not None]
-        _refuse_protected(view, wanted)
+        require_deletable(view, wanted)
         entries = _put_in_trash(view, wanted, fs)
         if entries:
             _tell(view, "deleted", [entry.home for entry in entries])
@@ -87,7 +87,12 @@ def _put_in_trash(view: RunView, wanted: Sequence[CheckpointInfo], fs: FileSyste
         raise
 
 
-def _refuse_protected(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
+def require_deletable(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
+    """Return if none of these is pinned, and no live attempt or fork began from one.
+
+    Raises:
+        StoreError: One is, or did.
+    """
     started_from = protection_of(view.record, view.status).started_from
     for info in wanted:
         if info.pinned:

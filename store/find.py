@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of
@@ -24,7 +26,7 @@ def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
     Args:
         store: Where runs are looked up.
         text: `RUN`, `RUN:latest`, `RUN:best`, `RUN:best=METRIC`, `RUN:epoch=N`, `RUN:step=N`, `RUN:FILE` or
-            the path of a checkpoint of any run.
+            the path of a checkpoint of any run. RUN may be the directory of a run or of a stand-alone set.
 
     Raises:
         NotFound: There is no such run or checkpoint.
@@ -34,11 +36,42 @@ def find_checkpoint(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
         raise UsageError(
             f"{text} is a release; name a checkpoint of a run (`ckptop show {text}` says where it is from)"
         )
-    name, colon, selector = text.partition(":")
-    if Path(text).is_file() or not (is_run_name(name) and (colon or not name.endswith(".pt"))):
+    named = _split(store, text)
+    if named is None:
         return _by_path(Path(text))
-    view = store.run(name)
+    view, selector = named
     return view, select(view, selector or "latest")
+
+
+def find_run(store: Store, name: str) -> RunView:
+    """A run of the store, or else the run or the stand-alone set whose directory `name` is.
+
+    Raises:
+        NotFound: There is none of that name; the message lists those there are.
+    """
+    try:
+        return store.run(name)
+    except NotFound:
+        root = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 - a link is not followed here
+        if name and RunPaths(root).record.exists():
+            return read_run(root)
+        if name and Store(root).is_standalone:
+            return read_standalone(root)
+        raise
+
+
+def _split(store: Store, text: str) -> tuple[RunView, str] | None:
+    """The run and the selector of `RUN:SELECTOR`; None for a path. A directory's name may hold blanks and colons."""
+    if Path(text).is_file():
+        return None
+    first, colon, rest = text.partition(":")
+    head, _, tail = text.rpartition(":")
+    for name, selector in ((first, rest), (text, ""), (head, tail)):
+        with suppress(NotFound):
+            return find_run(store, name), selector
+    if is_run_name(first) and (colon or not first.endswith(".pt")):
+        store.run(first)  # says which there are
+    return None
 
 
 def find_put_away(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
@@ -53,8 +86,8 @@ def find_put_away(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
     try:
         return find_checkpoint(store, text)
     except NotFound:
-        name, _, selector = text.partition(":")
-        view = store.run(name) if is_run_name(name) and selector else _run_around(Path(text).expanduser().resolve())
+        named = _split(store, text)
+        view, selector = named if named is not None else (_run_around(Path(text).expanduser().resolve()), "")
         found = _put_away(view, selector, Path(text)) if view is not None else []
         if view is None or not found:
             raise

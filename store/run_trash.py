@@ -54,18 +54,14 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
         StoreError: A checkpoint of it is pinned, a fork began from it, or it is a stand-alone set.
         OSError: The disk refused; the run stands whole, here or in the trash.
     """
-    if view.root.parent.resolve() != store.root.resolve() or not (view.root / "run.json").exists():
-        raise StoreError(f"{view.name} is no run of {store.root}; remove its directory yourself")
-    refuse_links(view.root, store.trash)
-    if view.status is not None and view.state in ("starting", "running", "paused", "stalled", "unknown"):
-        raise Held(f"{view.name} is {view.state}; `ckptop stop {view.name}` first")
+    require_deletable(store, view)
     lease = Lease.acquire(view.paths)
     try:
         deleted_ns = time.time_ns()
         directory = store.trash / f"{deleted_ns}-{view.name}"
         fs.mkdir(store.trash)
         with FileLock(view.checkpoint_paths.lock):  # whoever changes or pins its checkpoints is done
-            require_deletable(read_run(view.root))
+            _refuse_protected(read_run(view.root))
             with suppress(OSError):
                 append_event(view.paths, "deleted", run=view.name)
             fs.rename(view.root, directory)
@@ -75,12 +71,18 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
     return DeletedRun(directory, view.name, deleted_ns / 1e9)
 
 
-def require_deletable(view: RunView) -> None:
-    """Return if nothing of a run is pinned and no fork began from it, abandoned and damaged checkpoints included.
+def require_deletable(store: StorePaths, view: RunView) -> None:
+    """Return if a run may go to the trash as far as can be seen without its lease; errors as `delete_run`."""
+    if view.root.parent.resolve() != store.root.resolve() or not (view.root / "run.json").exists():
+        raise StoreError(f"{view.name} is no run of {store.root}; remove its directory yourself")
+    refuse_links(view.root, store.trash)
+    if view.status is not None and view.state in ("starting", "running", "paused", "stalled", "unknown"):
+        raise Held(f"{view.name} is {view.state}; `ckptop stop {view.name}` first")
+    _refuse_protected(view)
 
-    Raises:
-        StoreError: Something is, or one did.
-    """
+
+def _refuse_protected(view: RunView) -> None:
+    """What was put away, abandoned or damaged, goes with the run, and its marks count as well."""
     paths = view.checkpoint_paths
     put_away = (*list_discarded(paths), *list_quarantine(paths), *list_trash(paths))
     checkpoints = [*view.checkpoints, *(entry.info for entry in put_away)]

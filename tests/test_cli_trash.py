@@ -1,4 +1,4 @@
-"""`delete RUN`, `restore RUN`, `trash`, and the rules of `prune`, on a store made without torch."""
+"""`delete RUN`, `restore RUN`, `trash`, and the rules of `prune`, on stores of runs and on a set of its own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from typing import Any
 import msgspec
 import pytest
 from store_fixture import RunPlan, build_store
+from tiny_model import HASTY, save, tiny_model
 
 from ckptop.cli.main import run
 from ckptop.cli.quantities import duration, size
+from ckptop.store import run_trash
+from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.files import read_json
 from ckptop.store.going_back import discard_abandoned, write_record
-from ckptop.store.layout import manifest_path
+from ckptop.store.layout import StorePaths, manifest_path
 from ckptop.store.manifest import Manifest, Pin, encode
 from ckptop.store.records import Actor, Attempt
 from ckptop.store.store import Store
 from ckptop.store.trash import quarantine
+from ckptop.store.views import RunView
 
+PIN = Pin(time=1.0, actor=Actor(user="ada", host="box", pid=1))
 PLANS = (
     RunPlan(name="cnn", phase="stopped", epochs=12, checkpoints=8, milestones=(3, 6)),
     RunPlan(name="live", epochs=4),
@@ -66,6 +71,49 @@ def test_nothing_is_deleted_where_one_of_them_cannot_be_named(store: Path) -> No
     assert run(["delete", "nobody"]) == 11
 
     assert Store(store).run_names() == ["cnn", "dead", "live"]
+
+
+def mark(store: Path, name: str, **fields: Any) -> None:
+    """Change fields of the manifest of a run's newest checkpoint."""
+    path = manifest_path(Store(store).run(name).checkpoints[-1].path)
+    path.write_bytes(encode(msgspec.structs.replace(read_json(path, Manifest), **fields)))
+
+
+@pytest.mark.parametrize("what", [["dead", "cnn"], ["dead:epoch=1", "cnn:latest"], ["dead", "cnn:latest"]])
+def test_nothing_is_deleted_where_one_of_them_is_refused(
+    store: Path, what: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark(store, "cnn", pinned=PIN)
+    before = len(Store(store).run("dead").checkpoints)
+
+    assert run(["delete", *what]) == 10
+
+    assert capsys.readouterr().err.count("\n") == 1
+    assert Store(store).run_names() == ["cnn", "dead", "live"]
+    assert len(Store(store).run("dead").checkpoints) == before
+    assert run(["delete", "dead", "live"]) == 13
+    assert "dead" in Store(store).run_names()
+
+
+def test_what_went_before_a_refusal_nobody_could_foresee_is_told(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pin made in between, say."""
+    delete_run = run_trash.delete_run
+
+    def pinned_meanwhile(paths: StorePaths, view: RunView) -> run_trash.DeletedRun:
+        if view.name == "cnn":
+            mark(store, "cnn", pinned=PIN)
+        return delete_run(paths, view)
+
+    monkeypatch.setattr(run_trash, "delete_run", pinned_meanwhile)
+
+    assert run(["delete", "dead", "cnn"]) == 10
+
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "ckptop: in the trash before the next was refused: dead"
+    assert "holds pinned checkpoints" in told[1]
+    assert Store(store).run_names() == ["cnn", "live"]
 
 
 def test_a_run_at_work_exits_13(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,3 +245,26 @@ def test_a_trash_that_is_a_link_is_not_followed(store: Path, tmp_path: Path) -> 
     run(["trash", "--empty", "--all"])
 
     assert os.listdir(inside) == os.listdir(inside_too) == ["checkpoint_epoch_0001_step_00000001.pt"]
+
+
+def test_what_stands_alone_is_shown_pinned_and_deleted_by_directory_and_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory's name may hold a blank; --store need not be said."""
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager("my dir", fs=HASTY, model_name="mine", metric="val/loss")
+    files = [save(manager, epoch) for epoch in (1, 2)]
+    manager.save_training_checkpoint(tiny_model(), None, 3, 300, {"val/loss": 0.5})
+
+    assert run(["show", "my dir:latest"]) == 0
+    assert run(["verify", "my dir:latest"]) == 0
+    assert run(["pin", "my dir:epoch=1", str(files[1])]) == 0
+    assert run(["delete", "my dir:epoch=1"]) == 10, "it is pinned"
+    assert run(["unpin", str(files[0])]) == 0
+    assert run(["delete", "my dir:epoch=1"]) == 0
+    assert run(["restore", "my dir"]) == 0
+    assert run(["promote", "my dir:latest", "--to", "milestone", "--metric", "val/loss"]) == 0
+    assert run(["promote", str(files[1]), "--to", "production", "--model", "mine"]) == 0
+    capsys.readouterr()
+    assert run(["delete", "my dir"]) == 10, "a whole set is no run"
+    assert "remove its directory yourself" in capsys.readouterr().err

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import HASTY, find, make_run, manager_of, tiny_model
+from tiny_model import HASTY, find, make_run, manager_of, save, tiny_model
 
+from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import NotFound, UsageError
 from ckptop.store.events import current_actor
 from ckptop.store.find import find_checkpoint, find_release, is_release
@@ -98,8 +99,6 @@ def test_the_runs_own_mode_counts_for_its_metric(tmp_path: Path) -> None:
 
 
 def test_a_stand_alone_managers_directory_is_a_store_of_one_run(tmp_path: Path) -> None:
-    from ckptop.store.checkpoints import CheckpointManager
-
     manager = CheckpointManager(tmp_path / "mine", fs=HASTY)
     path = manager.save_training_checkpoint(torch.nn.Linear(1, 1), None, 1, 1, {})
     store = Store.open(tmp_path / "mine")
@@ -107,6 +106,44 @@ def test_a_stand_alone_managers_directory_is_a_store_of_one_run(tmp_path: Path) 
     assert store.run_names() == ["mine"]
     assert find_checkpoint(store, "mine:latest")[1].path == Path(path)
     assert find_checkpoint(store, path)[0].name == "mine"
+
+
+@pytest.mark.parametrize("name", ["my dir", "ten: eleven", "plain"])
+def test_a_directory_names_its_set_whatever_its_name_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager(name, fs=HASTY)
+    for epoch in (1, 2):
+        save(manager, epoch)
+
+    for store in (Store(tmp_path / name), Store(tmp_path / "runs")):
+        for text in (f"{name}:latest", name, str(tmp_path / name), f"{tmp_path / name}:epoch=2"):
+            view, info = find_checkpoint(store, text)
+            assert (view.name, info.epoch) == (name, 2), text
+        assert find_checkpoint(store, f"{name}:epoch=1")[1].epoch == 1
+        assert find_checkpoint(store, f"{name}/training/{info.name}")[1].epoch == 2
+
+
+def test_a_directory_names_its_run_and_a_run_of_the_store_comes_first(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = find_checkpoint(Store(tmp_path), f"{store.root}/mine:epoch=4")
+    assert (elsewhere[0].name, elsewhere[1].step) == ("mine", 400)
+    monkeypatch.chdir(tmp_path)
+    save(CheckpointManager("mine", fs=HASTY), 9)
+
+    assert find_checkpoint(store, "mine:latest")[1].epoch == 5
+    assert find_checkpoint(Store(tmp_path), "mine:latest")[1].epoch == 9
+
+
+@pytest.mark.parametrize("text", ["my dir:latest", "my dir", ":latest", "", ":", "a b:c d"])
+def test_what_is_no_directory_of_a_set_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my dir").mkdir()
+
+    with pytest.raises(NotFound):
+        find_checkpoint(Store(tmp_path / "runs"), text)
 
 
 @pytest.fixture
