@@ -1,4 +1,4 @@
-"""How long `ckptop --version`, `ckptop ls` and `ckptop ps` take, beside a bare click program and Python itself.
+"""How long `ckptop --version`, `ls`, `ps` and a TAB take, beside a bare click program and Python itself.
 
     python benchmarks/startup.py [ROUNDS]
 
@@ -52,6 +52,8 @@ def main() -> None:
         print_seconds(found, budgets=dict(zip(ours, (0.10, 0.15, 0.15), strict=True)))
         large = {
             "ckptop ps, 1,000 runs × 20": command(CKPTOP, "ps", many),
+            "TAB after ckptop logs, of 1,000 runs": tab("ckptop logs ", many),
+            "TAB after ckptop show RUN:": tab("ckptop show run-0001:", many),
             "ckptop ls, 1,000 runs × 20": command(CKPTOP, "ls", many),
         }
         found = alternate(large | peers, max(3, rounds // 5))
@@ -60,6 +62,12 @@ def main() -> None:
 
 def command(*argv: str | Path) -> Callable[[], float]:
     return partial(seconds_of_command, [str(word) for word in argv])
+
+
+def tab(line: str, store: Path) -> Callable[[], float]:
+    """What a shell waits for when TAB is pressed at the end of `line`."""
+    asked = {"_CKPTOP_COMPLETE": "bash_complete", "COMP_LINE": line, "COMP_POINT": len(line), "CKPTOP_STORE": store}
+    return command("env", *(f"{name}={value}" for name, value in asked.items()), CKPTOP)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def post_mortem(view: RunView, where: Sequence[str] = (), progress: Progress | N
     return PostMortem(
         view=view,
         ended=_ended(view),
-        traceback=traceback,
+        traceback=_recorded_traceback(view) or traceback,
         log_lines=log_lines,
         breaks=breaks,
         alerts=_alerts(view),
@@ -169,6 +169,17 @@ def _traceback_start(lines: Sequence[str]) -> int:
         if lines[place].startswith("Traceback (most recent call last)"):
             return place
     return len(lines)
+
+
+def _recorded_traceback(view: RunView) -> tuple[str, ...]:
+    """That of the `failed` event of this attempt; a script's own output may have gone elsewhere."""
+    if view.state != "failed" or view.status is None:
+        return ()
+    event = None
+    with suppress(StoreError, OSError):
+        event = last_event(view.paths.events, ("failed",))
+    lines = event.details.get("traceback") if event is not None and event.attempt == view.status.attempt else None
+    return tuple(map(str, lines[-TRACEBACK_LINES:])) if isinstance(lines, list) else ()
 
 
 def _alerts(view: RunView) -> tuple[Event, ...]:

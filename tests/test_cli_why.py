@@ -106,6 +106,17 @@ def test_a_traceback_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path, caps
     assert facts["log"] == [f"Epoch {number}" for number in range(10, 20)]
 
 
+def test_a_traceback_that_was_recorded_needs_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = build_run(tmp_path, RunPlan(name="mine", phase="failed", epochs=3, error="ValueError: bad batch"))
+    event = {"time": 1.0, "event": "failed", "attempt": 1, "traceback": TRACEBACK.splitlines()}
+    paths.events.write_text(json.dumps(event) + "\n")
+    assert told(capsys, tmp_path)["traceback"] == TRACEBACK.splitlines()
+
+    paths.events.write_text(json.dumps({**event, "attempt": 7}) + "\n")
+
+    assert told(capsys, tmp_path)["traceback"] == []
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_run(tmp_path, CRASHED)
     latest = read_run(paths.root).latest
@@ -219,7 +230,11 @@ def test_a_script_without_a_command_is_started_by_hand(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize("name", ["run.json", "status.json", "metrics.jsonl", "events.jsonl", "train.log"])
-@pytest.mark.parametrize("content", [b"\x00\xff\x1b[2J" * 50, b"[" * 5000, b'{"step":1e400}\n', None])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x00\xff\x1b[2J" * 50, b"[" * 5000, b'{"step":1e400}\n', None],
+    ids=["bytes", "deep", "numbers", "fifo"],
+)
 def test_whatever_a_file_holds_there_is_a_page_that_steers_no_terminal(
     name: str, content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

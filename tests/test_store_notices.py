@@ -90,6 +90,8 @@ def test_an_epoch_is_told_with_the_metrics_of_its_validation(paths: RunPaths, no
     assert notice.details["total_epochs"] == 100
     assert notice.details["metrics"]["val/accuracy"] == 0.9
     assert str(notice.details["metrics"]["val/loss"]) == "nan"
+    rewrite(paths, phase="finished")
+    assert kinds(notices.look()) == ["state finished"], "the test belongs to the epoch that was told"
 
 
 def test_of_a_loop_that_never_validates_an_epoch_ends_with_the_next_or_the_run(tmp_path: Path) -> None:
@@ -197,7 +199,11 @@ def test_a_store_may_appear_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.json", "status.json", "metrics.jsonl", "events.jsonl"])
-@pytest.mark.parametrize("content", [b"\x00\xff" * 50, b"[" * 100_000 + b"\n", b'{"step":1e400}\n7\n', None])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x00\xff" * 50, b"[" * 100_000 + b"\n", b'{"step":1e400}\n7\n', None],
+    ids=["bytes", "deep", "numbers", "fifo"],
+)
 def test_whatever_a_file_holds_the_others_go_on(
     name: str, content: bytes | None, paths: RunPaths, notices: StoreNotices
 ) -> None:
