@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from ckptop.cli.background import tell_of_start
+from ckptop.cli.background import give_name_back, tell_of_start
 from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.cli.launch import launch
 from ckptop.cli.supervise import Supervisor
@@ -66,9 +67,19 @@ def resume(
     request = _request(store, view, selector, _overrides(epochs, settings), fork)
     paths = view.paths if fork is None else _new_run(store, fork)
     extra_env = {RESUME_VARIABLE: encode_request(request)}
-    if foreground:
-        return _in_this_terminal(command, paths, extra_env, auto_resume)
-    launched = launch(command, paths, extra_env, restarts=auto_resume)
+    if foreground and not auto_resume:
+        _become_the_trainer(command, extra_env)
+    paths = RunPaths(paths.root.resolve())  # the supervisor stands elsewhere
+    is_new = not paths.root.is_dir()
+    paths.root.mkdir(exist_ok=True)  # for its log
+    try:
+        if foreground:
+            argv, environ = _to_start(command, extra_env)
+            return Supervisor(paths, argv, auto_resume, environ).run()
+        launched = launch(command, paths, extra_env, restarts=auto_resume)
+    finally:
+        if is_new:
+            give_name_back(paths)
     done = f"Resumed {run}" if fork is None else f"Forked {run} as {fork}"
     tell_of_start(launched, f"{done} from step {format_count(launched.from_step)}", as_json)
     return EXIT_DONE
@@ -101,13 +112,15 @@ def resume_all_crashed(store: Store, restarts: int, as_json: bool) -> int:
     return code
 
 
-def _in_this_terminal(command: Command, paths: RunPaths, extra_env: dict[str, str], restarts: int) -> int:
-    """Become the trainer, which never returns, or its supervisor; the exit code of that."""
+def _to_start(command: Command, extra_env: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment of the trainer, this process standing where it was started."""
     os.chdir(command.cwd)
-    argv, environ = [command.python, *command.argv], {**os.environ, **command.env, **extra_env}
-    if not restarts:
-        os.execve(command.python, argv, environ)  # noqa: S606 - the recorded command, of a run that is ours
-    return Supervisor(paths, argv, restarts, environ).run()
+    return [command.python, *command.argv], {**os.environ, **command.env, **extra_env}
+
+
+def _become_the_trainer(command: Command, extra_env: dict[str, str]) -> NoReturn:
+    argv, environ = _to_start(command, extra_env)
+    os.execve(command.python, argv, environ)  # noqa: S606 - the recorded command, of a run that is ours
 
 
 def _request(store: Store, view: RunView, selector: str, overrides: dict[str, str], fork: str | None) -> ResumeRequest:
@@ -127,7 +140,6 @@ def _new_run(store: Store, name: str) -> RunPaths:
     paths = store.paths.run(check_run_name(name))
     if paths.record.exists():
         raise UsageError(f"run {name} exists in {store.root}; choose another name for the fork")
-    paths.root.mkdir(exist_ok=True)
     return paths
 
 
@@ -147,10 +159,11 @@ def _selector(view: RunView, selector: str) -> str:
     if selector == "latest":
         return "latest" if view.checkpoints else "auto"  # nothing was saved yet: begin again from the start
     path = Path(selector)
-    if path.exists() and "/" in selector:
-        if not any(info.path.resolve() == path.resolve() for info in view.checkpoints):
+    if path.exists() and "/" in selector:  # perhaps a link, such as latest.pt
+        key = next((info.key for info in view.checkpoints if info.path.resolve() == path.resolve()), None)
+        if key is None:
             raise UsageError(f"{selector} is no checkpoint of {view.name}; `ckptop ls {view.name}` lists those")
-        selector = path.name
+        return key
     select(view, selector)
     return selector
 

@@ -12,6 +12,7 @@ from trainer_runs import assert_same_bits, logged, newest_state, run_training
 
 from ckptop.cli import launch
 from ckptop.cli.main import run as run_command
+from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.store import Store
 from ckptop.store.verify import verify_run
 from ckptop.store.views import RunView
@@ -58,3 +59,40 @@ def test_a_fork_that_changes_nothing_comes_to_the_same_bits_and_leaves_its_paren
     assert verify_run(child).findings == ()
     assert run_command(["delete", "base:epoch=2", "--store", str(tmp_path)]) == 10
     assert "child began here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--foreground", "--auto-resume", "1"]])
+def test_a_fork_that_is_refused_leaves_nothing_behind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert run_training(tmp_path, name="base", epochs="1") == 0
+    record = Store(tmp_path).run("base").paths.record
+    fields = json.loads(record.read_bytes())
+    fields["command"]["argv"] = ["-m", "ckptop.cli", "train", "diabetes"]
+    record.write_text(json.dumps(fields))
+    refused = ["resume", "base", "--fork", "child", "--set", "optimizer=sgd", "--store", str(tmp_path), *options]
+
+    assert run_command(refused) == 2
+
+    assert "begin a new run" in capfd.readouterr().err
+    assert not (tmp_path / "child").exists()
+
+
+def test_a_run_goes_on_from_a_link_to_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_training(tmp_path, name="base", epochs="2") == 0
+    started: list[dict[str, str]] = []
+
+    def execve(python: str, argv: list[str], environ: dict[str, str]) -> None:
+        started.append(environ)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.chdir(tmp_path)
+    link = "base/checkpoints/milestone/best_smape.pt"
+
+    with pytest.raises(SystemExit):
+        run_command(["resume", "base", "--from", link, "--foreground", "--store", str(tmp_path)])
+
+    best = Store(tmp_path).run("base").best
+    assert best is not None
+    assert json.loads(started[0][RESUME_VARIABLE])["checkpoint"] == best.key

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from trainer_runs import at_step, logged, newest_state, run_training
 
-from ckptop.store.errors import DataError, Held, UsageError
+from ckptop.store.errors import DataError, Held, NotFound, UsageError
 from ckptop.store.events import last_event
 from ckptop.store.resume import RESUME_VARIABLE, ResumeRequest, encode_request
 from ckptop.store.run import Run
@@ -212,8 +212,82 @@ def test_what_the_saved_state_depends_on_cannot_change(tmp_path: Path, key: str,
     with at_step(20, stop):
         run_training(tmp_path, name="mine")
 
-    with pytest.raises(UsageError, match=f"{key.replace('__', '.')} cannot change within run mine"):
+    with pytest.raises(UsageError, match=f"^{key.replace('__', '.')} cannot change"):
         run_training(tmp_path, name="mine", resume="auto", **{key: value})
+
+
+def fork(store: Path, of: str, monkeypatch: pytest.MonkeyPatch, **overrides: str) -> int:
+    """What `ckptop resume RUN --fork child` starts."""
+    request = ResumeRequest(store=str(store), run="child", checkpoint="auto", fork_of=of, overrides=overrides)
+    with monkeypatch.context() as patch:
+        patch.setenv(RESUME_VARIABLE, encode_request(request))
+        return train(TrainOptions(task="diabetes", store=store))
+
+
+def test_a_fork_may_have_another_seed_and_another_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(tmp_path, name="mine")
+    capsys.readouterr()
+
+    assert fork(tmp_path, "mine:epoch=2", monkeypatch, seed="3", metric_for_best="val/loss") == 0
+
+    said = capsys.readouterr().out
+    assert "\nseed was 0, now 3; order, augmentation and dropout are drawn anew, and the split of the data" in said
+    assert "\nmetric_for_best was None, now val/loss; best, patience and plateau begin anew\n" in said
+    parent, child = (newest_state(tmp_path / name) for name in ("mine", "child"))
+    assert (child["loader"]["seed"], child["global_step"]) == (3, parent["global_step"])
+    assert child["loop"]["best"]["epoch"] == 3  # of losses there was none before
+    view = Store.open(tmp_path).run("child")
+    assert view.record is not None
+    assert view.record.metric is not None
+    assert (view.record.metric.name, view.record.seed) == ("val/loss", 3)
+    assert logged(tmp_path / "child")[40, "train/loss"] != logged(tmp_path / "mine")[40, "train/loss"]
+
+
+def test_a_fork_within_an_epoch_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+
+    with pytest.raises(UsageError, match="was saved within epoch 2, whose order another seed makes another"):
+        fork(tmp_path, "mine:latest", monkeypatch, seed="3")
+
+
+@pytest.mark.parametrize(("key", "value"), [("optimizer", "sgd"), ("model.hidden", "[4]")])
+def test_what_does_not_fit_what_was_saved_cannot_change_in_a_fork_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
+
+    with pytest.raises(UsageError, match=f"{key} cannot change: .*; begin a new run with `ckptop train`"):
+        fork(tmp_path, "mine:latest", monkeypatch, **{key: value})
+
+    assert not (tmp_path / "child").exists()
+
+
+@pytest.mark.parametrize("place", ["mine:best", "mine:step=17", "path", "link"])
+def test_a_checkpoint_to_resume_from_may_be_named_as_everywhere_else(tmp_path: Path, place: str) -> None:
+    """Also without --name: the checkpoint says of which run it is."""
+    run_training(tmp_path, name="mine", epochs="2")
+    best = Store.open(tmp_path).run("mine").best
+    assert best is not None
+    link = tmp_path / "mine" / "checkpoints" / "milestone" / "best_smape.pt"
+    assert link.is_symlink()
+    named = {"path": str(best.path), "link": str(link)}.get(place, place)
+
+    assert run_training(tmp_path, name=None if place == "path" else "mine", resume=named, epochs="3") == 0
+
+    attempt = Store.open(tmp_path).run("mine").record.attempts[-1]  # type: ignore[union-attr]  # it was just written
+    assert attempt.from_step == (17 if place == "mine:step=17" else best.step)
+
+
+def test_a_checkpoint_of_another_run_is_no_place_to_resume_from(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
+
+    with pytest.raises(UsageError, match=r"mine:best is of run mine, not of other; .*--fork other"):
+        run_training(tmp_path, name="other", resume="mine:best")
+    with pytest.raises(NotFound, match="mine has not a checkpoint of epoch 9"):
+        run_training(tmp_path, name="mine", resume="mine:epoch=9")
 
 
 def test_a_batch_size_changes_at_an_epoch_s_end_only(tmp_path: Path) -> None:

@@ -144,8 +144,10 @@ def _load(
         raise UsageError(f"{error}; resume with the model it was trained with") from None
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)  # the configuration decides, not what was saved
-    progress = progress_of(state, path.name, batches)
+    progress = progress_of(state, path.name, config, batches)
     if progress.epoch - 1 > config.epochs:
         raise UsageError(f"{run.name} has done {progress.epoch - 1} epochs; --epochs {config.epochs} is behind it")
     rng.restore_threads(state["rng"], config.threads)
+    if state["loader"]["seed"] != config.seed:  # a fork with its own
+        return progress, None
     return progress, state["rng"]

@@ -76,4 +76,11 @@ def consequence(key: str, old: Any, new: Any, parts: Parts) -> str:
     if key in ("batch_size", "accumulate"):
         steps = count(parts.train.batches.step_count, "step")
         return f"; an epoch now has {steps}" + (f" and {ends}" if config.scheduler == "cosine" else "")
+    if key == "seed":
+        return (
+            "; order, augmentation and dropout are drawn anew, and the split of the data where the task makes one: "
+            "validation and test may hold samples that were trained on"
+        )
+    if key == "metric_for_best":
+        return "; best, patience and plateau begin anew"
     return ""

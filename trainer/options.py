@@ -6,23 +6,27 @@ viewer (`CKPTOP_RESUME`), the recorded command's own options are history: only t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckptop.store.errors import UsageError
 from ckptop.store.files import read_json
+from ckptop.store.find import find_checkpoint
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
 from ckptop.store.records import RunRecord
 from ckptop.store.resume import resume_request
+from ckptop.store.store import Store
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.config import TrainConfig, assignments, changes, layered, read_toml
 from ckptop.trainer.task import Task
 
-_FIXED = ("seed", "optimizer", "metric_for_best", "model")
-"""Decide what the saved state means; another value makes another run."""
+_FIXED = ("optimizer", "model")
+"""Decide what the saved state means; with another value it could not be loaded."""
+_FIXED_WITHIN_A_RUN = ("seed", "metric_for_best")
+"""Decide what the run's curves and its best checkpoint mean; a fork has its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +41,7 @@ class TrainOptions:
     assignments: Sequence[tuple[str, str]] = ()
     """Dotted configuration keys and values as text, the last of a key winning."""
     resume: str | None = None
-    """None, auto, latest, best or a checkpoint of the run."""
+    """None, auto, latest, best or a checkpoint of the run, by its path or `RUN:…` too."""
     is_own_wish: bool = False
     """The assignments are of now, not what a command has said from the beginning."""
     steal: bool = False
@@ -74,6 +78,7 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
 
     Raises:
         UsageError: A key or value is wrong, the run is of another task, or a change needs a fork.
+        NotFound: The path or `RUN:…` to resume is no live checkpoint.
         Damaged: The run's record is unreadable.
     """
     request = resume_request()
@@ -82,6 +87,8 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
             options, store=Path(request.store), name=request.run, resume=request.checkpoint, config_file=None,
             assignments=tuple(request.overrides.items()), is_own_wish=True,
         )  # fmt: skip
+    else:
+        options = _selected(options)
     store, resume, file = options.store, options.resume, options.config_file
     name = options.name or (task.name if resume is not None else None)
     parent = request.fork_of.partition(":")[0] if request is not None and request.fork_of is not None else None
@@ -97,13 +104,44 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     if record is not None and recorded is not None and not options.is_own_wish:
         config, notes = _keep_steered(record, recorded, config)
     changed = changes(recorded, config) if recorded is not None else {}
-    for key in changed:
-        if key.partition(".")[0] in _FIXED:
-            raise UsageError(f"{key} cannot change within run {name}; resume it as a fork or begin a new run")
+    _refuse_fixed(changed, name or task.name, is_fork=parent is not None)
     choose_metric(task, config)
     return Settled(
         store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes
     )
+
+
+def _refuse_fixed(changed: Iterable[str], name: str, *, is_fork: bool) -> None:
+    for key in changed:
+        section = key.partition(".")[0]
+        if section in _FIXED:
+            raise UsageError(f"{key} cannot change: what was saved would not fit; begin a new run with `ckptop train`")
+        if section in _FIXED_WITHIN_A_RUN and not is_fork:
+            raise UsageError(
+                f"{key} cannot change within run {name}; fork it: "
+                f"`ckptop resume {name} --fork NEW --set {key}=…`, or begin a new run"
+            )
+
+
+def _selected(options: TrainOptions) -> TrainOptions:
+    """`--resume` by a path or `RUN:…`, as the run's name and what is to be chosen of it.
+
+    Raises:
+        NotFound: It is no live checkpoint.
+        UsageError: It is of another run than `--name`, or of another store.
+    """
+    text = options.resume
+    if text is None or not (":" in text or ("/" in text and Path(text).is_file())):
+        return options
+    view, info = find_checkpoint(Store.open(options.store), text)
+    if view.root.parent.resolve() != options.store.resolve():
+        raise UsageError(f"{text} is of a run in {view.root.parent}, not in {options.store}; say --store")
+    if options.name not in (None, view.name):
+        raise UsageError(
+            f"{text} is of run {view.name}, not of {options.name}; "
+            f"`ckptop resume {view.name} --from {info.name} --fork {options.name}` begins a run there"
+        )
+    return replace(options, name=view.name, resume=info.key)
 
 
 def _record(store: Path, name: str, task: Task[Any]) -> RunRecord | None:

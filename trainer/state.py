@@ -95,12 +95,13 @@ def extra_of(progress: Progress, config: TrainConfig[Any], batches: Batches) -> 
     return {"rng": rng.capture(), "loader": position | asdict(batches), "loop": loop}
 
 
-def progress_of(state: dict[str, Any], name: str, batches: Batches) -> Progress:
+def progress_of(state: dict[str, Any], name: str, config: TrainConfig[Any], batches: Batches) -> Progress:
     """The position a checkpoint holds.
 
     Args:
         state: The content of the file.
         name: Its name, for messages.
+        config: Of the attempt; of a fork it may have another seed and another metric.
         batches: How the data is cut now.
 
     Raises:
@@ -114,6 +115,7 @@ def progress_of(state: dict[str, Any], name: str, batches: Batches) -> Progress:
         trend = Trend(**loop.pop("trend", {}))
         own = {**loop, "best": best, "trend": trend}
         progress = Progress(epoch=loader["epoch"], batch=loader["batch_in_epoch"], **own)
+        has_same_seed = loader["seed"] == config.seed
     except (KeyError, TypeError) as error:
         raise Damaged(f"{name} does not say where `ckptop train` stood ({error}); resume from another") from None
     if progress.batch and saved != batches:
@@ -122,4 +124,12 @@ def progress_of(state: dict[str, Any], name: str, batches: Batches) -> Progress:
             f"{name} was saved within epoch {progress.epoch}, which was cut into {saved.batch_count} batches "
             f"and would now be {batches.batch_count}; change {what} at an epoch's end"
         )
+    if progress.batch and not has_same_seed:
+        raise UsageError(
+            f"{name} was saved within epoch {progress.epoch}, whose order another seed makes another; change it at an "
+            f"epoch's end"
+        )
+    if dict(state.get("config") or {}).get("metric_for_best") != config.metric_for_best:
+        progress.best, progress.degraded = None, False
+        progress.trend = Trend(reductions=progress.trend.reductions)
     return progress
