@@ -349,5 +349,6 @@ def test_orders_stop_after_their_very_step_and_garbage_is_refused(
         monkeypatch.setenv(REHEARSAL_VARIABLE, '{"stop_at_step": "soon"}')
         with pytest.raises(UsageError, match="CKPTOP_REHEARSAL does not hold"):
             made.follow(progress)
+        made.finish("stopped", code=3)
 
     assert (before, at_step, made.stop_reason) == (False, True, "the rehearsal is done")
