@@ -442,8 +442,9 @@ class CheckpointManager:
         if not self._run.name:
             return
         own = [info for info in self._saver.live("training") if info.attempt == self._run.attempt]
-        before = max(own, key=lambda info: info.step, default=None)
-        if before is not None and before.epoch < epoch and before.step > step:
+        past = [info for info in own if info.epoch < epoch and info.step > step]
+        if past:
+            before = max(past, key=lambda info: info.order)
             raise UsageError(
                 f"step {step} of epoch {epoch} is less than step {before.step} of epoch {before.epoch}: the steps of a "
                 "run count on from epoch to epoch"

@@ -184,11 +184,13 @@ class StoreMachine(RuleBasedStateMachine):
         )  # fmt: skip
         after = self.model.adding(item)
         assert after.latest is not None
+        own = [i for i in self.model.live_in("training") if i.attempt == item.attempt]
+        counts_on = not any(i.epoch < item.epoch and i.step > item.step for i in own)
         self._do(
             lambda: manager.save_training_checkpoint(
                 tiny_model(content), None, self.epoch, self.step, metrics, {"content": content}
             ),
-            self._retained(after.linking("training/latest.pt", after.latest.name), item),
+            self._retained(after.linking("training/latest.pt", after.latest.name), item) if counts_on else None,
             cut,
         )
 
@@ -197,13 +199,16 @@ class StoreMachine(RuleBasedStateMachine):
         for metrics in epochs:
             self.save("epoch", by, metrics, None)
             if RUN_METRIC in metrics:
-                self.save_milestone(RUN_METRIC, metrics[RUN_METRIC], {}, True, None)
+                self.save_milestone(RUN_METRIC, metrics[RUN_METRIC], {}, True, True, None)
 
-    @rule(metric=st.sampled_from(list(MODES)), value=VALUES, others=METRICS, says_step=st.booleans(), cut=CUTS)
+    @rule(
+        metric=st.sampled_from(list(MODES)), value=VALUES, others=METRICS, says_step=st.booleans(), same=st.booleans(),
+        cut=CUTS,
+    )  # fmt: skip
     def save_milestone(
-        self, metric: str, value: float, others: dict[str, float], says_step: bool, cut: int | None
+        self, metric: str, value: float, others: dict[str, float], says_step: bool, same: bool, cut: int | None
     ) -> None:
-        """Linked where the step is said and has a training checkpoint of this attempt, else written."""
+        """Linked where the step is said and this attempt has a training checkpoint of it, of these weights."""
         manager = self._trainer()
         content, number = self._next(), self.model.attempts[-1].number
         own = [item for item in self.model.live_in("training") if item.attempt == number]
@@ -212,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
             tier="training", name="", attempt=number, epoch=self.epoch, metrics={}, content=content,
             step=self.step if says_step else newest_step,
         )  # fmt: skip
-        if says_step:
+        if says_step and same:
             source = next((i for i in reversed(own) if (i.epoch, i.step) == (self.epoch, self.step)), source)
         metrics = _spelled(others | {metric: value})
         item = self._milestone_of(source, metric, value, metrics={**source.metrics, **metrics}, born=content)
@@ -223,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         after = self.model.adding(item).linking(link_of(metric), item.name)
         saved = self._do(
             lambda: manager.save_milestone_checkpoint(
-                tiny_model(content), value, metric, self.epoch, {"content": content}, metrics=others,
+                tiny_model(item.content), value, metric, self.epoch, {"content": item.content}, metrics=others,
                 step=self.step if says_step else None, mode=METRIC.mode if metric == RUN_METRIC else "min",
             ),
             self._retained(after, item) if improves else self.model,
