@@ -121,7 +121,7 @@ def test_a_pause_is_no_stall_and_ends_when_told(run: Run) -> None:
 
 
 def test_looking_for_requests_costs_the_loop_less_than_ten_microseconds(run: Run) -> None:
-    """A promise with a wide margin: it is 0.2 µs on the machine this was written on."""
+    """A promise with a wide margin: it is 0.4 µs on the machine this was written on."""
 
     def fastest(function: Callable[[], object], rounds: int = 5, calls: int = 2000) -> float:
         def once() -> float:
