@@ -59,8 +59,8 @@ def test_a_line_follows_an_event_at_once(watch: Watch, store: Path) -> None:
     assert watch.line()[21:] == "mine  saved at step 60: training/x.pt, 2.0 KiB\n"
 
 
-def test_runs_that_come_and_go_are_told(watch: Watch, store: Path) -> None:
-    build_run(store, RunPlan(name="other", epochs=1, age_seconds=9000))
+def test_runs_that_come_and_go_are_told(watch: Watch, store: Path, tmp_path: Path) -> None:
+    build_run(tmp_path, RunPlan(name="other", epochs=1, age_seconds=9000)).root.rename(store / "other")
     assert "other  running at step 24" in watch.line()
 
     shutil.rmtree(store / "other")
@@ -71,7 +71,9 @@ def test_runs_that_come_and_go_are_told(watch: Watch, store: Path) -> None:
 def test_a_store_that_appears_later_is_watched(tmp_path: Path) -> None:
     watching = Watch(str(tmp_path / "later"), "--json")
     with watching.process:
-        build_run(tmp_path / "later", RunPlan(name="new", epochs=1, age_seconds=1))
+        build_run(tmp_path / "made", RunPlan(name="new", epochs=1, age_seconds=1)).root.parent.rename(
+            tmp_path / "later"
+        )
 
         told = json.loads(watching.line())
 
