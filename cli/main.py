@@ -177,7 +177,7 @@ def run(args: list[str]) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        _explain_use(error)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -188,6 +188,18 @@ def run(args: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is raised again
         return _explain(error)
     return code if isinstance(code, int) else 0
+
+
+def _explain_use(error: click.ClickException) -> None:
+    """What was wrong with the words, and where to read, in one line; click takes four."""
+    from ckptop.host.terminal import clean
+
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    where, advice = "ckptop", ""
+    if context is not None:
+        where, advice = context.command_path, f"; see `{context.command_path} --help`"
+    click.echo(clean(f"{where}: {message}{advice}"), err=True)
 
 
 def _explain(error: Exception) -> int:

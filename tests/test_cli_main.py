@@ -40,6 +40,41 @@ def test_a_misspelled_command_is_answered_with_the_nearest(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["prune"], "prune: Missing argument 'RUN'"),
+        (["ls", "--bogus"], "ls: No such option '--bogus'"),
+        (["promote", "a"], "promote: Missing option '--to'. Choose from: milestone, production"),
+        (["prune", "a", "--keep-last", "-1"], "prune: Invalid value for '--keep-last': -1 is not in the range x>=0"),
+        (["show", "a", "\x1b[31mred"], "show: Got unexpected extra argument (red)"),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_where_to_read(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(args)
+
+    assert code == 2
+    assert capsys.readouterr().err == f"ckptop {said}; see `ckptop {args[0]} --help`\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--bogus"], "ckptop: No such option '--bogus'; see `ckptop --help`"),
+        (["verfiy"], "ckptop: 'verfiy' is neither a command nor a store; did you mean `ckptop verify`?"),
+    ],
+)
+def test_wrong_use_of_no_command_is_one_line_too(
+    args: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(args)
+
+    assert code == 2
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize(
     "args", [["{file}"], ["ls", "{file}"], ["verify", "{file}"], ["train", "digits", "--store", "{file}"]]
 )
 def test_a_store_that_is_a_file_is_one_clear_line(
