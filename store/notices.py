@@ -64,6 +64,14 @@ class RunNotices:
         """Whether its state may change without a file changing."""
         return self.state in LIVE_STATES or self.state == "unknown"
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the directory is no run any more."""
+        try:
+            return not RunPaths(self._root).record.exists()
+        except OSError:  # closed to us: unreadable
+            return False
+
     def look(self) -> Iterator[Notice]:
         """What happened since the last look."""
         self.head = read_head(self._root)
@@ -135,14 +143,17 @@ class StoreNotices:
         if "" in changed or not self._runs.keys() >= set(changed):
             yield from self._list_anew()
         for name, run in list(self._runs.items()):
-            if name in changed or run.is_live:
+            if name not in changed and not run.is_live:
+                continue
+            if run.is_removed:  # its directory may still be there, being emptied
+                yield self._gone(name)
+            else:
                 yield from run.look()
 
     def _list_anew(self) -> Iterator[Notice]:
         names = self._names()
         for name in self._runs.keys() - names:
-            del self._runs[name]
-            yield Notice(self._clock(), name, "gone")
+            yield self._gone(name)
         for name in sorted(names - self._runs.keys()):
             record = read_head(self._root / name).record
             is_new = record is not None and record.created > self._clock() - _FRESH_SECONDS
@@ -151,6 +162,10 @@ class StoreNotices:
                 yield run.as_state()
             else:
                 yield from run.look()
+
+    def _gone(self, name: str) -> Notice:
+        del self._runs[name]
+        return Notice(self._clock(), name, "gone")
 
     def _names(self) -> set[str]:
         with suppress(StoreError, OSError, ValueError):  # not there yet, or closed to us for now

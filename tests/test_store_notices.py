@@ -188,6 +188,15 @@ def test_a_run_that_vanishes_is_told_and_one_that_comes_back_too(paths: RunPaths
     assert kinds(notices.look({""})) == ["state running"]
 
 
+def test_a_directory_that_is_being_emptied_is_gone_once(paths: RunPaths, notices: StoreNotices) -> None:
+    """As `rm -r` does it, file by file."""
+    paths.record.unlink()
+
+    assert kinds(notices.look({"mine"})) == ["gone"]
+    shutil.rmtree(paths.root)
+    assert kinds(notices.look({"mine", ""})) == []
+
+
 def test_a_store_may_appear_later(tmp_path: Path) -> None:
     notices = StoreNotices(tmp_path / "later")
     assert list(notices.begin()) == []
