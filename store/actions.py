@@ -131,7 +131,7 @@ def read_again(view: RunView) -> RunView:
 def _refuse_links(view: RunView) -> None:
     """A stranger's store may hold links that lead out of it: nothing is changed through one."""
     paths = view.checkpoint_paths
-    refuse_links(view.root, paths.root, paths.training, paths.milestone, paths.trash, paths.staging)
+    refuse_links(view.root, paths.root, *paths.directories)
 
 
 def _refresh_links(view: RunView, fs: FileSystem, without: Container[str] = ()) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, read_checkpoints
+from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import refresh_links
@@ -51,8 +52,10 @@ def apply_retention(
     `store_root` is where forks of this run are looked for; None for a set that can have none.
 
     Raises:
+        StoreError: A directory of the set is a symbolic link; nothing was deleted.
         OSError: The disk refused; every file is either whole or gone.
     """
+    refuse_links(*paths.directories)
     with FileLock(paths.lock):
         checkpoints = read_checkpoints(paths, attempts)
         forks = forks_that_live(store_root, checkpoints) if store_root is not None else frozenset()

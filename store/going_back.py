@@ -10,7 +10,7 @@ import msgspec
 
 from ckptop.store.attempts import attempt_lines
 from ckptop.store.checkpoint_info import is_live, read_checkpoints, scan_tier
-from ckptop.store.files import write_durably
+from ckptop.store.files import refuse_links, write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.links import refresh_links
@@ -43,8 +43,10 @@ def discard_past(paths: CheckpointPaths, epoch: int, step: int, fs: FileSystem =
     """Move what a stand-alone set holds past (`epoch`, `step`) to `.discarded/<n>/`; returns how many.
 
     Raises:
+        StoreError: A directory of the set is a symbolic link; nothing was moved.
         OSError: The disk refused; each checkpoint is whole, here or there.
     """
+    refuse_links(*paths.directories)
     with FileLock(paths.lock):
         everything = read_checkpoints(paths)
         past = [info for info in everything if (info.epoch, info.step) > (epoch, step)]
@@ -63,9 +65,11 @@ def discard_abandoned(paths: RunPaths, record: RunRecord, fs: FileSystem = LOCAL
     """Move checkpoints of abandoned stretches to `.discarded/<attempt that went back>/`; returns how many.
 
     Raises:
+        StoreError: A directory of the run is a symbolic link; nothing was moved.
         OSError: The disk refused; each checkpoint is whole, here or there, and lineage hides those still here.
     """
     checkpoints = paths.checkpoints
+    refuse_links(paths.root, checkpoints.root, *checkpoints.directories)
     moved = 0
     with FileLock(checkpoints.lock):
         # Links first, so that none points at what is gone; always, so that opening a run puts them right.

@@ -57,6 +57,11 @@ class CheckpointPaths:
         """Held by whoever changes the set."""
         return self.root / LOCK
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """All of them but the root, which a person may have put elsewhere for a stand-alone set."""
+        return (self.training, self.milestone, self.staging, self.discarded, self.trash, self.quarantine)
+
     def tier(self, name: str) -> Path:
         """Directory of a run's tier, training or milestone."""
         return self.root / name

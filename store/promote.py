@@ -248,6 +248,7 @@ def release_state(
 
     _check_model_name(model)
     staging = store.production / STAGING
+    refuse_links(store.production, staging, store.metadata, store.model_cards)
     for directory in (store.production, staging, store.model_cards):
         fs.mkdir(directory)
     remove_stale(staging, fs)

@@ -40,7 +40,7 @@ def put_away_damaged(
     if not damaged:
         return moved
     with suppress(StoreError, OSError):
-        refuse_links(paths.root, paths.training, paths.milestone, paths.quarantine, paths.staging)
+        refuse_links(*paths.directories)
         with FileLock(paths.lock):
             _refresh(paths, attempts, fs, without={info.key for info in damaged})
             for info in damaged:

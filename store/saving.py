@@ -16,6 +16,7 @@ import msgspec
 from ckptop.store import tensors
 from ckptop.store.checkpoint_info import CheckpointInfo, is_live, latest_of, scan_tier
 from ckptop.store.commit import commit, link_or_copy, read_index
+from ckptop.store.files import refuse_links
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths
 from ckptop.store.links import point
@@ -71,7 +72,9 @@ class Saver:
             DiskError: The disk or a quota cannot hold it; nothing was written.
             OSError: The disk refused; nothing was committed.
             UsageError: The state holds more than tensors and plain data.
+            StoreError: A directory of the set is a symbolic link; nothing was written.
         """
+        refuse_links(*self.paths.directories)
         metric = self.run.metric
         if ranking is None and metric is not None and not self.run.name:
             ranking = Ranking(name=metric.name, mode=metric.mode)  # there is no run.json to say what best means
@@ -100,8 +103,10 @@ class Saver:
         """Commit a milestone that shares the bytes of a training checkpoint; None if that was just deleted.
 
         Raises:
+            StoreError: A directory of the set is a symbolic link; nothing was written.
             OSError: The disk refused; nothing was committed.
         """
+        refuse_links(*self.paths.directories)
         assert source.manifest is not None  # noqa: S101 - callers choose from readable ones
         manifest = msgspec.structs.replace(
             source.manifest, id=secrets.token_hex(8), tier="milestone", ranking=ranking, time=time.time(),

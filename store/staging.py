@@ -42,9 +42,12 @@ def removed_on_error(path: Path, fs: FileSystem) -> Iterator[None]:
 def remove_stale(directory: Path, fs: FileSystem = LOCAL) -> list[str]:
     """Remove torn writes of dead writers from `directory`; returns their names.
 
-    Other files and the writes of living processes are left alone. A directory that is not there holds none.
+    Other files and the writes of living processes are left alone. A directory that is not there holds none, nor does
+    a link to one: it may lead out of the store.
     """
-    removed = []
+    removed: list[str] = []
+    if directory.is_symlink():
+        return removed
     try:
         names = [path for path in directory.iterdir() if path.name.endswith(".tmp")]
     except FileNotFoundError:

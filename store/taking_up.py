@@ -17,7 +17,7 @@ from ckptop.store.checkpoint_info import CheckpointInfo, scan_tier
 from ckptop.store.commit import change_manifest, commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.events import append_event
-from ckptop.store.files import read_json
+from ckptop.store.files import read_json, refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.going_back import discard_abandoned, recorded_attempts, write_record
 from ckptop.store.last_save import bring_home
@@ -69,8 +69,10 @@ def take_up(
     Raises:
         NotFound: There is no such run or checkpoint.
         Damaged: The record, or every checkpoint that may be meant, is unreadable or differs from what was written.
+        StoreError: A directory of the run is a symbolic link; nothing was changed.
         OSError: The disk refused; whoever takes the run up next completes what was begun.
     """
+    refuse_links(paths.root, paths.control, paths.checkpoints.root, *paths.checkpoints.directories)
     for directory in (paths.root, paths.control, paths.checkpoints.staging):
         remove_stale(directory, fs)
     if paths.record.exists():

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from power_cut import die_before_reopening
 from store_fixture import RunPlan, build_run
+from tiny_model import HASTY, OPERATIONS, make_run, save, tiny_model
 
 from ckptop.store.attempts import last_attempt_line
 from ckptop.store.checkpoint_info import read_checkpoints
+from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import Damaged, DiskError, StoreError
 from ckptop.store.events import append_event, last_event, parse_event
 from ckptop.store.files import read_json, refuse_links
@@ -24,6 +27,8 @@ from ckptop.store.lines import open_lines, reversed_lines, to_json
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, to_number
 from ckptop.store.records import Status
+from ckptop.store.run import Run
+from ckptop.store.staging import staged_name
 from ckptop.store.store import Store
 
 HUGE = 10**400
@@ -270,3 +275,109 @@ def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     refuse_links(real, tmp_path / "missing")
     with pytest.raises(StoreError, match="link is a symbolic link; a store's directories never are"):
         refuse_links(real, link)
+
+
+# Directories that are links
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A directory of somebody else's, with a file that looks like a checkpoint of ours."""
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    (directory / "mine.pt").write_bytes(b"years of work")
+    return directory
+
+
+def replace_by_link(directory: Path, outside: Path) -> None:
+    """Move what `directory` holds outside, and leave a link."""
+    for path in list(directory.iterdir()) if directory.exists() else []:
+        path.rename(outside / path.name)
+    if directory.exists():
+        directory.rmdir()
+    directory.symlink_to(outside)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+TIERS = ["training", "milestone", ".staging", ".discarded", ".trash", ".quarantine"]
+
+
+@pytest.mark.parametrize("name", TIERS)
+def test_nothing_is_saved_or_deleted_by_a_rule_through_a_link(tmp_path: Path, outside: Path, name: str) -> None:
+    manager = CheckpointManager(tmp_path / "set", 1, fs=HASTY)
+    for epoch in (1, 2):
+        save(manager, epoch)
+    replace_by_link(manager.checkpoint_dir / name, outside)
+    before = content(outside)
+
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        save(manager, 3)
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        manager.save_milestone_checkpoint(tiny_model(2), 0.5, "accuracy", 2, step=200)
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        manager.cleanup_old_checkpoints(keep=0)
+
+    assert content(outside) == before
+
+
+@pytest.mark.parametrize("name", [".", *TIERS])
+def test_nothing_goes_back_through_a_link(tmp_path: Path, outside: Path, name: str) -> None:
+    root = make_run(tmp_path / "store")
+    replace_by_link(root / "checkpoints" / name, outside)
+    before = content(outside)
+
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        OPERATIONS["going-back"].act(root, HASTY)
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        Run.create(root.parent, name="mine", task="tiny", resume="epoch=2")
+
+    assert content(outside) == before
+
+
+def test_torn_writes_are_not_cleaned_up_behind_a_link(
+    tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dead:
+        die_before_reopening(dead)
+        torn = outside / staged_name("x.pt")
+    torn.write_bytes(b"torn")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / ".staging").symlink_to(outside)
+
+    CheckpointManager(tmp_path / "set")
+
+    assert torn.exists()
+    (tmp_path / "set" / ".staging").unlink()
+    torn.rename(tmp_path / "set" / torn.name)
+    (tmp_path / "set" / ".staging").mkdir()
+    (tmp_path / "set" / torn.name).rename(tmp_path / "set" / ".staging" / torn.name)
+    CheckpointManager(tmp_path / "set")
+    assert not (tmp_path / "set" / ".staging" / torn.name).exists(), "it would have gone, and the test proves nothing"
+
+
+@pytest.mark.parametrize("name", ["production", "production/.staging", "metadata", "metadata/model_cards"])
+def test_nothing_is_released_through_a_link(tmp_path: Path, outside: Path, name: str) -> None:
+    manager = CheckpointManager(tmp_path / "set", fs=HASTY)
+    (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+    replace_by_link(tmp_path / "set" / name, outside)
+    before = content(outside)
+
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        manager.save_production_checkpoint(tiny_model(), "1.0.0", {}, {})
+
+    assert content(outside) == before
+
+
+def test_a_set_that_a_person_put_elsewhere_by_a_link_is_used(tmp_path: Path) -> None:
+    """`checkpoints -> /scratch/…` in a script of one's own: it was named so."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "set").symlink_to(tmp_path / "scratch")
+    manager = CheckpointManager(tmp_path / "set", 1, fs=HASTY)
+
+    for epoch in (1, 2):
+        save(manager, epoch)
+
+    assert [info.epoch for info in manager.list_checkpoints("training")["training"]] == [2]
