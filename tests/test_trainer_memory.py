@@ -48,11 +48,11 @@ def test_compiling_without_a_compiler_is_refused_with_a_remedy(tmp_path: Path, m
 def test_a_model_that_does_not_compile_fails_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.exc import BackendCompilerFailed
 
-    def fail(*_: Any) -> Any:
-        raise BackendCompilerFailed(lambda: None, ValueError("Python.h: No such file\nand more"), None)
+    class Compiled(torch.nn.Module):
+        def forward(self, *_: Any) -> Any:
+            raise BackendCompilerFailed(lambda: None, ValueError("Python.h: No such file\nand more"), None)
 
-    monkeypatch.setattr(torch, "compile", lambda model: model)
-    monkeypatch.setattr("ckptop.trainer.tasks.diabetes.StandardisedMlp.forward", fail)
+    monkeypatch.setattr(torch, "compile", lambda model: Compiled())
 
     with pytest.raises(TrainingFailed, match=r"^torch.compile failed: .*; --set compile=false goes on without it$"):
         run_training(tmp_path, name="run", compile="true")

@@ -48,6 +48,24 @@ def test_a_file_in_the_working_directory_is_a_task(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("class Mine(:\n", r"broken_numerals:Mine cannot be read: invalid syntax \(.*broken_numerals.py, line 1\)"),
+        ("import no_such_package_here\n", "broken_numerals imports no_such_package_here, which is not installed"),
+    ],
+)
+def test_a_file_that_python_cannot_read_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    (tmp_path / "broken_numerals.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(UsageError, match=message):
+        load_task("broken_numerals:Mine")
+
+
+@pytest.mark.parametrize(
     ("target", "message"),
     [
         ("no_such_module_here:Mine", "no module 'no_such_module_here' here"),

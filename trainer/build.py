@@ -1,7 +1,8 @@
 """From a configuration to everything a training is made of, in the order an exact resume needs.
 
-Build, load the checkpoint over it, derive the schedule from where it stands; the position in the data
-follows by arithmetic, and the random state comes last, when the loop has its first iterator.
+Assemble, which refuses what cannot be trained before there is a run; load the checkpoint over it and derive the
+schedule from where it stands; the position in the data follows by arithmetic, and the random state comes last, when
+the loop has its first iterator.
 """
 
 from __future__ import annotations
@@ -24,20 +25,14 @@ from ckptop.trainer.parts import Parts
 from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress, progress_of
 from ckptop.trainer.task import Samples, Task, TaskData
+from ckptop.trainer.trial import try_out
 
 
-def build(
-    task: Task[Any], config: TrainConfig[Any], data: TaskData, device: Device, run: Run
-) -> tuple[Parts, Progress, dict[str, Any] | None]:
-    """Everything built and, where the run has a start, loaded.
-
-    Returns:
-        The parts, the position to go on from, and the random state to restore last.
+def assemble(task: Task[Any], config: TrainConfig[Any], data: TaskData, device: Device) -> Parts:
+    """Everything built as for a fresh start.
 
     Raises:
-        DataError: It is not the data of the checkpoint.
-        Damaged: The checkpoint is not one of this trainer.
-        UsageError: The checkpoint cannot be gone on from with this configuration, or the model not be trained with it.
+        UsageError: The model cannot be trained with this configuration, or the parts of the task do not fit together.
     """
     rng.seed_everything(config.seed)
     if config.threads is not None:
@@ -48,32 +43,56 @@ def build(
     if config.gradient_checkpointing:
         _enable_checkpointing(model, task.name)
     optimizer = build_optimizer(config, model.parameters())
-    scaler = device.scaler()
     batches = Batches(count_samples(data.train), config.batch_size, config.accumulate)
     _refuse_batches_of_one(model, batches)
-    progress, rng_state = _load(run, config, batches, model, optimizer, scaler, device)
-    _require_same_data(run, config, progress, data)
-    schedule = Schedule(optimizer, config, batches, progress.total_steps(config, batches))
+    try_out(task, config, model, data, device)
+    schedule = Schedule(optimizer, config, batches, Progress().total_steps(config, batches))
     train = EpochLoader(
         data.train, batches, seed=config.seed, task=task, options=config.model, workers=config.workers,
         pin_memory=device.is_cuda,
     )  # fmt: skip
-    parts = Parts(
+    return Parts(
         task=task, config=config, device=device, model=model, compiled=_compiled(model, config), optimizer=optimizer,
-        schedule=schedule, scaler=scaler, train=train,
+        schedule=schedule, scaler=device.scaler(), train=train,
         validation=evaluation_loader(data.validation, config, device),
     )  # fmt: skip
-    return parts, progress, rng_state
 
 
-def require_samples(data: TaskData) -> None:
-    """Refuse data without a part.
+def restore(parts: Parts, run: Run, data: TaskData) -> tuple[Progress, dict[str, Any] | None]:
+    """Load the checkpoint the run starts from, where it has one.
+
+    Returns:
+        The position to go on from, and the random state to restore last.
 
     Raises:
+        DataError: It is not the data of the checkpoint.
+        Damaged: The checkpoint is not one of this trainer.
+        UsageError: It cannot be gone on from with this configuration.
+    """
+    progress, rng_state = _load(run, parts)
+    _require_same_data(run, parts.config, progress, data)
+    parts.reconfigure(parts.config, progress)
+    return progress, rng_state
+
+
+def require_samples(task: Task[Any], data: object) -> None:
+    """Refuse what is no data, or lacks a part.
+
+    Raises:
+        UsageError: The task's load() returned something else.
         DataError: A part is empty.
     """
+    if not isinstance(data, TaskData):
+        raise UsageError(f"load() of {task.name} returned a {type(data).__name__}; it must return a TaskData")
     for part, samples in (("training", data.train), ("validation", data.validation), ("test", data.test)):
-        if count_samples(samples) == 0:
+        try:
+            size = count_samples(samples)
+        except TypeError:
+            raise UsageError(
+                f"the {part} part of {task.name} has no length ({type(samples).__name__}); load() must give map-style "
+                f"datasets"
+            ) from None
+        if size == 0:
             raise DataError(f"the {part} part of the data is empty; the task's load() must put samples into all three")
 
 
@@ -123,28 +142,22 @@ def _require_same_data(run: Run, config: TrainConfig[Any], progress: Progress, d
     progress.data_hash = data.hash
 
 
-def _load(
-    run: Run,
-    config: TrainConfig[Any],
-    batches: Batches,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-    device: Device,
-) -> tuple[Progress, dict[str, Any] | None]:
-    path = run.start.from_checkpoint
+def _load(run: Run, parts: Parts) -> tuple[Progress, dict[str, Any] | None]:
+    path, config, optimizer = run.start.from_checkpoint, parts.config, parts.optimizer
     if path is None:
         return Progress(), None
     configured = hyperparameters(optimizer)
     try:
-        state = run.checkpoints.load_checkpoint(path, model, optimizer, None, scaler, device.torch_device)
+        state = run.checkpoints.load_checkpoint(
+            path, parts.model, optimizer, None, parts.scaler, parts.device.torch_device
+        )
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise UsageError(f"{error}; resume with the model it was trained with") from None
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)  # the configuration decides, not what was saved
-    progress = progress_of(state, path.name, config, batches)
+    progress = progress_of(state, path.name, config, parts.train.batches)
     if progress.epoch - 1 > config.epochs:
         raise UsageError(f"{run.name} has done {progress.epoch - 1} epochs; --epochs {config.epochs} is behind it")
     rng.restore_threads(state["rng"], config.threads)

@@ -19,6 +19,7 @@ from ckptop.store.errors import UsageError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
@@ -66,7 +67,7 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     """How often one process may go back."""
     rollback_lr_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """What the rate is multiplied by each time."""
-    seed: Count = 0
+    seed: Seed = 0
     device: str = "auto"
     """auto takes CUDA where there is one; else cpu, cuda, cuda:1."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

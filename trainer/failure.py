@@ -45,6 +45,24 @@ def told_to(console: Console, run: Run, config: TrainConfig[Any]) -> Iterator[No
         raise failed from error
 
 
+@contextlib.contextmanager
+def model_must_fit() -> Iterator[None]:
+    """What is put together within the block is as large whatever the batch.
+
+    Raises:
+        TrainingFailed: Memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = str(error).strip().partition("\n")[0]
+        raise TrainingFailed(
+            f"out of memory: {first}; the model alone does not fit; free the device, or train a smaller one"
+        ) from error
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU or the host had no more memory to give."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -75,8 +75,11 @@ def _import_local(target: str) -> Task[Any]:
         return _import(target)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0] and error.name != module:
-            raise  # an import inside the module failed: that is the user's to see
+            raise UsageError(f"{module} imports {error.name}, which is not installed here") from error
         raise UsageError(f"no module {module!r} here; {target} is MODULE:CLASS, looked for in {here}") from None
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        raise UsageError(f"{target} cannot be read: {error.msg} ({where}); correct it there") from None
 
 
 def _checked(kind: Any, name: str) -> Task[Any]:

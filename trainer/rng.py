@@ -19,9 +19,9 @@ __all__ = ["capture", "restore", "restore_threads", "seed_everything"]
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch with all its devices."""
+    """Seed Python, NumPy and torch with all its devices; 0 to 2**32 - 1, which is all that NumPy takes."""
     random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 

@@ -21,11 +21,11 @@ from ckptop.store.records import DataSource
 from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
-from ckptop.trainer.build import build, require_samples
+from ckptop.trainer.build import assemble, require_samples, restore
 from ckptop.trainer.config import as_dict, dotted, layered
 from ckptop.trainer.console import Console
-from ckptop.trainer.device import Device, open_device
-from ckptop.trainer.failure import told_to
+from ckptop.trainer.device import open_device
+from ckptop.trainer.failure import model_must_fit, told_to
 from ckptop.trainer.hparams import hparams_start
 from ckptop.trainer.introduce import count, introduce
 from ckptop.trainer.judge import judge
@@ -131,12 +131,14 @@ def _train(
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
     data = task.load(options.data, config.seed)
-    require_samples(data)
+    require_samples(task, data)
+    with model_must_fit():
+        parts = assemble(task, config, data, device)
     with _create(options, task, settled, data) as run:
         signals.ask(run)
         with contextlib.closing(Console(run.paths.log, stream)) as console, told_to(console, run, config):
             try:
-                outcome = _attempt(run, task, settled, device, data, console)
+                outcome = _attempt(run, settled, parts, data, console)
             except NotFinite as error:
                 config = layered(config, run.record.config)  # the rate may have been changed meanwhile
                 if not may_go_back(run, config, rollbacks):
@@ -147,10 +149,10 @@ def _train(
     return outcome
 
 
-def _attempt(run: Run, task: Task[Any], settled: Settled, device: Device, data: TaskData, console: Console) -> Outcome:
-    """Build, begin, train and judge; what runs beside the loop has ended on return."""
+def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: Console) -> Outcome:
+    """Restore, begin, train and judge; what runs beside the loop has ended on return."""
     config = settled.config
-    parts, progress, rng_state = build(task, config, data, device, run)
+    progress, rng_state = restore(parts, run, data)
     if isinstance(run, RehearsedRun):
         run.follow(progress)
     with contextlib.ExitStack() as beside:
