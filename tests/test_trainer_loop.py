@@ -288,7 +288,7 @@ def test_out_of_memory_is_a_failed_training_with_advice(tmp_path: Path, monkeypa
     with pytest.raises(TrainingFailed) as caught:
         run_training(tmp_path, "digits", name="run")
     assert str(caught.value) == (
-        "out of memory: CUDA out of memory. Tried to allocate 2 GiB; resume with half the batch and the same step: "
+        "out of memory: CUDA out of memory. Tried to allocate 2 GiB; resume with a smaller batch and the same step: "
         "--batch-size 32 --set accumulate=2"
     )
 
@@ -307,7 +307,7 @@ def test_out_of_memory_on_resume_says_what_the_checkpoint_was_trained_with(
         run_training(tmp_path, name="run", resume="auto", epochs="2", batch_size="132", precision="bf16")
     assert str(caught.value).endswith(
         "the checkpoint was trained with batch_size 16, accumulate 1, precision fp32 on cpu, this attempt with "
-        "batch_size 132, accumulate 1, precision bf16; from an epoch's end: --batch-size 66 --set accumulate=2"
+        "batch_size 132, accumulate 1, precision bf16; with the same step: --batch-size 66 --set accumulate=2"
     )
 
 

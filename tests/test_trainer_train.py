@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer_runs import at_step, logged, newest_state, run_training
 
 from ckptop.store.errors import DataError, Held, NotFound, UsageError
@@ -16,6 +17,7 @@ from ckptop.store.resume import RESUME_VARIABLE, ResumeRequest, encode_request
 from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.options import TrainOptions
+from ckptop.trainer.sampler import BatchKey, EpochSampler
 from ckptop.trainer.task import TaskData
 from ckptop.trainer.tasks.diabetes import Diabetes, DiabetesOptions
 from ckptop.trainer.tasks.tables import subset
@@ -290,17 +292,72 @@ def test_a_checkpoint_of_another_run_is_no_place_to_resume_from(tmp_path: Path) 
         run_training(tmp_path, name="mine", resume="mine:epoch=9")
 
 
-def test_a_batch_size_changes_at_an_epoch_s_end_only(tmp_path: Path) -> None:
-    with at_step(20, stop):
-        run_training(tmp_path, name="mine", save_every_epochs="1")
+def test_a_batch_size_changes_at_an_epoch_s_end(tmp_path: Path) -> None:
+    run_training(tmp_path, name="mine", epochs="1")
 
-    with pytest.raises(UsageError, match="was saved within epoch 2"):
-        run_training(tmp_path, name="mine", resume="auto", batch_size="88")
-    assert run_training(tmp_path, name="mine", resume="epoch=1", batch_size="88") == 0
+    assert run_training(tmp_path, name="mine", resume="auto", epochs="3", batch_size="88") == 0
+
     said = "batch_size was 16, now 88; an epoch now has 3 steps and the cosine schedule now ends at step 23"
     assert said in (tmp_path / "mine" / "train.log").read_text()
-
     assert newest_state(tmp_path / "mine")["global_step"] == 17 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({"batch_size": "8", "accumulate": "2"}, 14), ({"batch_size": "4", "accumulate": "3"}, 18),
+     ({"batch_size": "24"}, 9), ({"batch_size": "48", "accumulate": "9"}, 1)],
+)  # fmt: skip
+def test_a_batch_size_changes_within_an_epoch_where_a_batch_begins_at_the_same_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], steps: int
+) -> None:
+    """48 samples into the second epoch. Each sample of it is trained on once, whatever the batches."""
+    seen: list[torch.Tensor] = []
+    original = EpochSampler.__iter__
+
+    def record(sampler: EpochSampler) -> Iterator[BatchKey]:
+        for key in original(sampler):
+            if sampler._seed is not None and key.epoch == 2:
+                seen.append(key.indices)
+            yield key
+
+    monkeypatch.setattr(EpochSampler, "__iter__", record)
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", epochs="2")
+
+    assert run_training(tmp_path, name="mine", resume="auto", **changes) == 0
+
+    assert torch.cat(seen).sort().values.tolist() == list(range(265))
+    assert newest_state(tmp_path / "mine")["global_step"] == 20 + steps
+    status = Store.open(tmp_path).run("mine").status
+    assert status is not None
+    assert status.total_steps == 20 + steps
+
+
+def test_half_the_batch_and_twice_the_accumulation_keep_every_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is advised where memory ran out, in the middle of an epoch."""
+    run_training(tmp_path, name="straight", model__dropout="0")
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine", model__dropout="0")
+    capsys.readouterr()
+
+    run_training(tmp_path, name="mine", resume="auto", batch_size="8", accumulate="2")
+
+    straight, mine = logged(tmp_path / "straight"), logged(tmp_path / "mine")
+    assert "the next step has lr" not in capsys.readouterr().out
+    for step in range(21, 52):
+        assert mine[step, "lr"] == straight[step, "lr"]
+        assert float(mine[step, "train/loss"]) == pytest.approx(float(straight[step, "train/loss"]), rel=1e-3)
+
+
+def test_a_batch_size_that_no_batch_begins_with_is_refused_with_where_it_can_change(tmp_path: Path) -> None:
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+
+    with pytest.raises(UsageError, match=r"was saved within epoch 2, 48 samples into it.*88; .*--resume step=17"):
+        run_training(tmp_path, name="mine", resume="auto", batch_size="88")
+    assert run_training(tmp_path, name="mine", resume="step=17", batch_size="88") == 0
 
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path: Path) -> None:
@@ -454,8 +511,6 @@ def test_a_checkpoint_of_another_shape_is_refused_with_the_first_names_that_diff
 
 
 def test_a_checkpoint_of_another_script_is_not_gone_on_from(tmp_path: Path) -> None:
-    import torch
-
     from ckptop.store.errors import Damaged
 
     model = Diabetes().build_model(DiabetesOptions(hidden=(8,)))

@@ -71,13 +71,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _advice(run: Run, config: TrainConfig[Any]) -> str:
-    smaller, more = max(1, config.batch_size // 2), config.accumulate * 2
-    lower = f"--batch-size {smaller} --set accumulate={more}" if config.batch_size > 1 else "--set precision=bf16"
+    size = config.batch_size
+    parts = next((parts for parts in range(2, size + 1) if size % parts == 0), 0)  # whole ones, so also mid-epoch
+    lower = f"--batch-size {size // parts} --set accumulate={config.accumulate * parts}"
+    if not parts:
+        lower = "--set precision=bf16"
     manifest = run.start.manifest
     if manifest is None:
-        return f"resume with half the batch and the same step: {lower}"
+        return f"resume with a smaller batch and the same step: {lower}"
     saved = manifest.config
     before = ", ".join(f"{key} {saved[key]}" for key in ("batch_size", "accumulate", "precision") if key in saved)
     where = manifest.environment.get("device", "an unknown device")
     now = f"batch_size {config.batch_size}, accumulate {config.accumulate}, precision {config.precision}"
-    return f"the checkpoint was trained with {before} on {where}, this attempt with {now}; from an epoch's end: {lower}"
+    return f"the checkpoint was trained with {before} on {where}, this attempt with {now}; with the same step: {lower}"

@@ -77,7 +77,8 @@ class Progress:
 
     def total_steps(self, config: TrainConfig[Any], batches: Batches) -> int:
         """Optimizer steps of the whole run; earlier epochs may have had another batch size."""
-        return self.epoch_start_step + (config.epochs - self.epoch + 1) * batches.step_count
+        left = -(-(batches.batch_count - self.batch) // batches.accumulate)
+        return self.step + left + (config.epochs - self.epoch) * batches.step_count
 
     def begin_next_epoch(self) -> None:
         """The epoch is complete."""
@@ -106,7 +107,7 @@ def progress_of(state: dict[str, Any], name: str, config: TrainConfig[Any], batc
 
     Raises:
         Damaged: It was not saved by this trainer.
-        UsageError: It is of the middle of an epoch that would now be cut otherwise.
+        UsageError: It is of the middle of an epoch that cannot be gone on with in such batches, or with such a seed.
     """
     try:
         loader, loop = dict(state["loader"]), dict(state["loop"])
@@ -119,11 +120,7 @@ def progress_of(state: dict[str, Any], name: str, config: TrainConfig[Any], batc
     except (KeyError, TypeError) as error:
         raise Damaged(f"{name} does not say where `ckptop train` stood ({error}); resume from another") from None
     if progress.batch and saved != batches:
-        what = "batch_size or accumulate" if saved.sample_count == batches.sample_count else "the data"
-        raise UsageError(
-            f"{name} was saved within epoch {progress.epoch}, which was cut into {saved.batch_count} batches "
-            f"and would now be {batches.batch_count}; change {what} at an epoch's end"
-        )
+        progress.batch = _translated(progress, name, saved, batches)
     if progress.batch and not has_same_seed:
         raise UsageError(
             f"{name} was saved within epoch {progress.epoch}, whose order another seed makes another; change it at an "
@@ -133,3 +130,27 @@ def progress_of(state: dict[str, Any], name: str, config: TrainConfig[Any], batc
         progress.best, progress.degraded = None, False
         progress.trend = Trend(reductions=progress.trend.reductions)
     return progress
+
+
+def _translated(progress: Progress, name: str, saved: Batches, now: Batches) -> int:
+    """The micro-batch of `now` that begins where one of `saved` does: no sample is repeated and none left out.
+
+    Raises:
+        UsageError: None does, or it is other data.
+    """
+    done = saved.bounds(progress.batch)[0]
+    batch, rest = divmod(done, now.batch_size)
+    if saved.sample_count == now.sample_count and not rest and batch < now.batch_count:
+        return batch
+    if saved.sample_count == now.sample_count:
+        why = f"{done:,} samples into it, which is no whole number of batches of {now.batch_size}"
+    else:
+        why = f"which had {saved.sample_count:,} samples and now has {now.sample_count:,}"
+    if progress.epoch == 1:
+        remedy = "change it at an epoch's end, or begin a new run"
+    else:
+        remedy = (
+            f"change it from the end of epoch {progress.epoch - 1} on: --resume step={progress.epoch_start_step}, "
+            f"of `ckptop resume` --from step={progress.epoch_start_step}"
+        )
+    raise UsageError(f"{name} was saved within epoch {progress.epoch}, {why}; {remedy}")
