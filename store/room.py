@@ -79,7 +79,7 @@ def _oldest_first(paths: CheckpointPaths, store: StorePaths | None, fs: FileSyst
     trashed: list[tuple[float, Callable[[], int]]] = []
     for one in _sets(paths, store):
         with suppress(OSError):
-            trashed += [(entry.deleted, _purging(one, entry, fs)) for entry in list_trash(one)]
+            trashed += [(entry.deleted, _purging(one, entry, fs)) for entry in list_trash(one) if not entry.info.pinned]
     if store is not None:
         trashed += [(run.deleted, lambda run=run: purge_run(store, run, fs)) for run in list_deleted_runs(store)]  # type: ignore[misc]  # a default binds the loop's variable
     yield from (purge_one for _, purge_one in sorted(trashed, key=lambda item: item[0]))

@@ -184,13 +184,16 @@ def bytes_freed_by_purge(entries: Sequence[TrashEntry]) -> int:
 def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, fs: FileSystem = LOCAL) -> int:
     """Remove checkpoints that were put away for good, all that were deleted by default; returns the bytes freed.
 
-    A milestone linked to a live training checkpoint frees nothing. One that was restored meanwhile is not touched.
+    A milestone linked to a live training checkpoint frees nothing. One that was restored meanwhile is not touched,
+    nor is one that is pinned, were it a moment ago.
     """
     freed: dict[tuple[int, int], int] = {}
     with FileLock(paths.lock):
         for entry in list_trash(paths) if entries is None else entries:
             with suppress(FileNotFoundError):
                 facts = entry.info.path.lstat()
+                if read_info(entry.info.path, entry.info.tier).pinned:
+                    continue
                 remove(entry.info, fs)
                 if facts.st_nlink == 1:
                     freed[entry.info.inode] = facts.st_size

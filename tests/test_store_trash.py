@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from power_cut import CutFileSystem, PowerCut
-from tiny_model import clone, find, keys_of, make_run, pin
+from tiny_model import HASTY, clone, find, keys_of, make_run, pin
 
 from ckptop.store.actions import delete_checkpoints, restore_checkpoints
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.events import read_events
 from ckptop.store.layout import CheckpointPaths, RunPaths
+from ckptop.store.room import purge_for
 from ckptop.store.trash import delete, list_trash, purge, restore
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
@@ -108,6 +109,19 @@ def test_both_names_of_one_inode_free_it_once(root: Path, paths: CheckpointPaths
 
     assert purge(paths) == linked.size_bytes
     assert list_trash(paths) == []
+
+
+def test_what_was_pinned_is_never_purged_not_even_a_moment_ago(root: Path, paths: CheckpointPaths) -> None:
+    """Nor counted by a full disk as room that it made, which it would then try to make for ever."""
+    entries = list_trash(paths)
+    kept = next(entry for entry in entries if entry.info.epoch == 6)
+
+    pin(kept.info)
+
+    purge(paths, entries)
+    assert [entry.info.key for entry in list_trash(paths)] == [kept.info.key]
+    assert purge_for(None, paths, None, HASTY) == (0, 0)
+    assert kept.info.path.exists()
 
 
 def test_only_chosen_entries_are_purged(root: Path, paths: CheckpointPaths) -> None:
