@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from trainer_runs import (
@@ -19,6 +21,7 @@ from trainer_runs import (
 )
 
 from ckptop.store.run import Run
+from ckptop.trainer.loader import EpochLoader
 
 SETTINGS = {
     "fp32-2-workers": {"workers": "2"},
@@ -161,3 +164,20 @@ def test_the_thread_count_of_the_checkpoint_comes_back(tmp_path: Path) -> None:
         assert newest_state(tmp_path / "run")["rng"]["threads"] == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_an_iterator_draws_while_it_is_made_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's DataLoader does for the seed of its workers: the random state comes back after that."""
+    original = EpochLoader.epoch
+
+    def epoch(loader: EpochLoader, *position: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        torch.rand(1), random.random(), np.random.rand()  # noqa: S311 - drawn to be missing
+        return original(loader, *position)
+
+    monkeypatch.setattr(EpochLoader, "epoch", epoch)
+    run_training(tmp_path, name="straight")
+    with at_step(20, stop):
+        assert run_training(tmp_path, name="halved") == 3
+
+    assert run_training(tmp_path, name="halved", resume="auto") == 0
+    assert_same_training(tmp_path / "straight", tmp_path / "halved")

@@ -339,6 +339,51 @@ def test_a_batch_of_one_sample_is_refused_where_there_is_batch_norm(tmp_path: Pa
     assert run_training(tmp_path, "diabetes", name="other", batch_size="1", epochs="1") == 0
 
 
+def test_fp16_measures_and_clips_the_gradient_without_its_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A norm of scaled gradients would be 64 times too high, and clipping by it would nearly stop the training."""
+    monkeypatch.setattr(
+        Device, "scaler", lambda device: torch.amp.GradScaler("cpu", 64.0, enabled=device.precision == "fp16")
+    )
+    settings = {
+        "epochs": "1",
+        "optimizer": "sgd",
+        "lr": "1.0",
+        "clip_norm": "0.5",
+        "warmup_steps": "0",
+        "model__dropout": "0",
+    }
+    run_training(tmp_path, name="fp32", **settings)
+    run_training(tmp_path, name="fp16", precision="fp16", **settings)
+
+    full, half = lines_of(tmp_path / "fp32"), lines_of(tmp_path / "fp16")
+    assert full[0]["grad_norm"] > 1
+    assert half[0]["grad_norm"] == pytest.approx(full[0]["grad_norm"], rel=0.02)
+    assert full[-1]["test/loss"] < 0.95 * full[0]["train/loss"]
+    assert half[-1]["test/loss"] == pytest.approx(full[-1]["test/loss"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_training_and_evaluation_compute_in_the_precision_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+    original = Diabetes.loss
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        seen.add((torch.is_grad_enabled(), outputs.dtype))
+        return original(task, outputs, targets)
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+
+    run_training(tmp_path, name="run", epochs="1", precision=precision)
+
+    assert seen == {(True, dtype), (False, dtype)}
+
+
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop as it runs on a GPU, whose values are read a step late; the arithmetic stays on the CPU."""
