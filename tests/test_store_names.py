@@ -108,7 +108,21 @@ def test_run_names_that_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", ".hidden", "-x", "_x", "a/b", "a b", "x" * 101, "a\n", "caf\u00e9", "\u0661", *RESERVED_RUN_NAMES],
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "-x",
+        "_x",
+        "a/b",
+        "a b",
+        "x" * 101,
+        "a\n",
+        "caf\u00e9",
+        "\u0661",
+        *sorted(RESERVED_RUN_NAMES),
+    ],
 )
 def test_run_names_that_are_refused_with_what_to_do(name: str) -> None:
     assert not is_run_name(name)
