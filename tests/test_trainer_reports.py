@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -17,6 +18,7 @@ from trainer_runs import SMALL, at_step, run_training
 from ckptop.store.events import last_event
 from ckptop.store.store import Store
 from ckptop.trainer.confusion import draw_confusion, worst_confusion
+from ckptop.trainer.tasks.diabetes import Diabetes
 
 
 def summary_of(root: Path) -> dict[str, Any]:
@@ -31,9 +33,10 @@ def test_the_summary_is_stored_said_and_in_the_finished_event(tmp_path: Path) ->
     summary = summary_of(root)
     assert view.best is not None
     assert summary["best"] == {
-        "checkpoint": f"milestone/{view.best.name}", "epoch": view.best.epoch, "step": view.best.step,
+        "checkpoint": f"checkpoints/milestone/{view.best.name}", "epoch": view.best.epoch, "step": view.best.step,
         "size_bytes": view.best.path.stat().st_size,
     }  # fmt: skip
+    assert (root / summary["best"]["checkpoint"]).is_file()
     assert summary["metrics"] == dict(view.result)
     assert summary["parameters"] == {"total": 10 * 8 + 8 + 8 + 1, "trainable": 97}
     assert (summary["epochs"], summary["steps"], summary["stopped_early"]) == (3, 51, False)
@@ -43,6 +46,25 @@ def test_the_summary_is_stored_said_and_in_the_finished_event(tmp_path: Path) ->
     log = (root / "train.log").read_text()
     assert f"Best checkpoint: {view.best.path} (" in log
     assert "97 parameters (97 trainable)" in log
+
+
+def test_the_best_weights_are_judged_where_the_last_are_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second epoch on it learns the opposite."""
+    run_training(tmp_path, name="one", epochs="1", scheduler="constant")
+    calls, original = 0, Diabetes.loss
+
+    def loss(task: Diabetes, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        return original(task, outputs, targets) * (1 if calls <= 17 or not torch.is_grad_enabled() else -1)
+
+    monkeypatch.setattr(Diabetes, "loss", loss)
+    run_training(tmp_path, name="worse", epochs="3", scheduler="constant")
+
+    first, judged = summary_of(tmp_path / "one"), summary_of(tmp_path / "worse")
+    assert (judged["best"]["epoch"], judged["epochs"]) == (1, 3)
+    assert judged["metrics"]["test/smape"] == first["metrics"]["test/smape"]
+    assert judged["metrics"]["test/loss"] == first["metrics"]["test/loss"]
 
 
 def test_a_classification_gets_its_confusion_matrix_as_numbers_and_as_a_picture(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def judge(
     value = best.metric(name) if best is not None else None
     summary: dict[str, Any] = {
         "metrics": ({name: value} if value is not None else {}) | result,
-        "best": _of_checkpoint(best),
+        "best": _of_checkpoint(best, run),
         "parameters": {"total": parts.parameter_count, "trainable": parts.trainable_count},
         "epochs": loop.progress.epoch - 1,
         "steps": loop.progress.step,
@@ -102,10 +102,11 @@ def _test(
     return result
 
 
-def _of_checkpoint(best: CheckpointInfo | None) -> dict[str, Any] | None:
+def _of_checkpoint(best: CheckpointInfo | None, run: Run) -> dict[str, Any] | None:
+    """`checkpoint` is a path in the run's directory, which may be moved as a whole."""
     if best is None:
         return None
-    path = f"{best.tier}/{best.name}"
+    path = best.path.relative_to(run.root).as_posix()
     return {"checkpoint": path, "epoch": best.epoch, "step": best.step, "size_bytes": best.size_bytes}
 
 
