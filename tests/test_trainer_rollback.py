@@ -115,8 +115,10 @@ def test_each_rollback_lowers_the_rate_again_until_there_were_enough(
 ) -> None:
     spoil(*range(20, 99))  # the batch after the checkpoint of step 17, again and again
 
-    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 18 .*; went back 2 times already$"):
+    with pytest.raises(TrainingFailed, match=r"the loss is nan at step 18 .*; went back 2 times already$") as caught:
         run_training(tmp_path, name="run", on_nan="rollback", rollbacks="2", rollback_lr_factor="0.25")
+
+    assert "--on-nan rollback" not in str(caught.value)
 
     attempts = attempts_of(tmp_path / "run")
     assert [attempt.from_step for attempt in attempts] == [0, 17, 17]

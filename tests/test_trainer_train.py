@@ -193,6 +193,18 @@ def test_another_batch_size_on_resume_does_not_make_the_rate_jump(
     assert "the next step has lr" not in capsys.readouterr().out
 
 
+def test_another_precision_is_told_with_the_scaler_that_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python's own warnings are errors here: there is none."""
+    with at_step(20, stop):
+        run_training(tmp_path, name="mine")
+
+    assert run_training(tmp_path, name="mine", resume="auto", precision="fp16") == 0
+
+    assert "\nprecision was fp32, now fp16; a gradient scaler begins anew\n" in capsys.readouterr().out
+
+
 def test_a_stopped_early_run_is_complete_until_patience_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -449,7 +461,10 @@ def test_changed_data_is_refused_unless_it_is_accepted(
 
     with at_step(30, stop):
         assert run_training(tmp_path, name="mine", resume="auto", accept_new_data="true") == 3
-    assert "accept_new_data was False, now True" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "accept_new_data was False, now True" in said
+    assert "\nthe data was sklearn:diabetes (" in said
+    assert "), now sklearn:diabetes (other): 442 patients\n" in said
     assert run_training(tmp_path, name="mine", resume="auto") == 0  # the data it was trained on last
     assert "accept_new_data" not in capsys.readouterr().out
 

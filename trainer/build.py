@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from typing import Any, cast
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import TensorDataset
 
 from ckptop.store.errors import DataError, UsageError
 from ckptop.store.run import Run
@@ -26,6 +28,8 @@ from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress, progress_of
 from ckptop.trainer.task import Samples, Task, TaskData
 from ckptop.trainer.trial import try_out
+
+_HASH_LETTERS = 12
 
 
 def assemble(task: Task[Any], config: TrainConfig[Any], data: TaskData, device: Device) -> Parts:
@@ -58,11 +62,12 @@ def assemble(task: Task[Any], config: TrainConfig[Any], data: TaskData, device: 
     )  # fmt: skip
 
 
-def restore(parts: Parts, run: Run, data: TaskData) -> tuple[Progress, dict[str, Any] | None]:
+def restore(parts: Parts, run: Run, data: TaskData) -> tuple[Progress, dict[str, Any] | None, str | None]:
     """Load the checkpoint the run starts from, where it has one.
 
     Returns:
-        The position to go on from, and the random state to restore last.
+        The position to go on from, the random state to restore last, and what to say where the data is other than the
+        checkpoint's.
 
     Raises:
         DataError: It is not the data of the checkpoint.
@@ -70,9 +75,9 @@ def restore(parts: Parts, run: Run, data: TaskData) -> tuple[Progress, dict[str,
         UsageError: It cannot be gone on from with this configuration.
     """
     progress, rng_state = _load(run, parts)
-    _require_same_data(run, parts.config, progress, data)
+    other_data = _require_same_data(run, parts.config, progress, data)
     parts.reconfigure(parts.config, progress)
-    return progress, rng_state
+    return progress, rng_state, other_data
 
 
 def require_samples(task: Task[Any], data: object) -> None:
@@ -97,9 +102,10 @@ def require_samples(task: Task[Any], data: object) -> None:
 
 
 def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device) -> EpochLoader:
-    """A part of the data in its own order, as it is."""
+    """A part of the data in its own order, as it is; what is in memory anyway needs no workers."""
     batches = Batches(count_samples(samples), config.batch_size)
-    return EpochLoader(samples, batches, seed=config.seed, workers=config.workers, pin_memory=device.is_cuda)
+    workers = 0 if isinstance(samples, TensorDataset) else config.workers
+    return EpochLoader(samples, batches, seed=config.seed, workers=workers, pin_memory=device.is_cuda)
 
 
 def _enable_checkpointing(model: torch.nn.Module, task_name: str) -> None:
@@ -130,16 +136,20 @@ def _refuse_batches_of_one(model: torch.nn.Module, batches: Batches) -> None:
         raise UsageError(f"the BatchNorm at {norm} cannot train on batches of one sample; use --batch-size 2 or more")
 
 
-def _require_same_data(run: Run, config: TrainConfig[Any], progress: Progress, data: TaskData) -> None:
-    """Refuse data other than the checkpoint's, unless it is accepted; `progress` then goes by the new."""
-    recorded = progress.data_hash or (run.record.data.hash if run.record.data is not None else data.hash)
-    path = run.start.from_checkpoint
-    if path is not None and recorded != data.hash and not config.accept_new_data:
+def _require_same_data(run: Run, config: TrainConfig[Any], progress: Progress, data: TaskData) -> str | None:
+    """Refuse data other than the checkpoint's, unless it is accepted; `progress` then goes by the new. What changed."""
+    source, path = run.record.data, run.start.from_checkpoint
+    before = progress.data_hash or (source.hash if source is not None else data.hash)
+    progress.data_hash = data.hash
+    if path is None or before == data.hash:
+        return None
+    was = f"{source.path if source is not None else 'other'} ({before[:_HASH_LETTERS]})"
+    if not config.accept_new_data:
         raise DataError(
             f"the data in {data.path} has changed since {path.name} was saved; bring it back, or go on with the new "
             f"data by --accept-new-data"
         )
-    progress.data_hash = data.hash
+    return f"the data was {was}, now {data.path} ({data.hash[:_HASH_LETTERS]}): {data.description}"
 
 
 def _load(run: Run, parts: Parts) -> tuple[Progress, dict[str, Any] | None]:
@@ -148,9 +158,12 @@ def _load(run: Run, parts: Parts) -> tuple[Progress, dict[str, Any] | None]:
         return Progress(), None
     configured = hyperparameters(optimizer)
     try:
-        state = run.checkpoints.load_checkpoint(
-            path, parts.model, optimizer, None, parts.scaler, parts.device.torch_device
-        )
+        with warnings.catch_warnings():
+            # After a change of precision, which is said on a line of its own.
+            warnings.filterwarnings("ignore", message=r".* holds no scaler_state_dict")
+            state = run.checkpoints.load_checkpoint(
+                path, parts.model, optimizer, None, parts.scaler, parts.device.torch_device
+            )
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise

@@ -17,8 +17,16 @@ from ckptop.trainer.state import Progress
 from ckptop.trainer.task import TaskData
 
 
-def introduce(console: Console, run: Run, settled: Settled, parts: Parts, progress: Progress, data: TaskData) -> None:
-    """Say everything a person would want to have been told."""
+def introduce(
+    console: Console,
+    run: Run,
+    settled: Settled,
+    parts: Parts,
+    progress: Progress,
+    data: TaskData,
+    other_data: str | None,
+) -> None:
+    """Say everything a person would want to have been told; `other_data` where it is not the checkpoint's."""
     config = parts.config
     for note in (*run.start.notes, *settled.notes):
         console.say(note)
@@ -26,6 +34,8 @@ def introduce(console: Console, run: Run, settled: Settled, parts: Parts, progre
         console.say(f"Resuming {run.name} from {run.start.from_checkpoint.name}, step {run.start.from_step:,}")
     for line in _changes(run, settled, parts, progress):
         console.say(line)
+    if other_data is not None:
+        console.say(other_data)
     console.say(
         f"Run {run.name}: {data.description}, {parts.parameter_count:,} parameters ({parts.trainable_count:,} "
         f"trainable), {count(config.epochs, 'epoch')} of {count(parts.train.batches.step_count, 'step')} on "
@@ -81,6 +91,8 @@ def consequence(key: str, old: Any, new: Any, parts: Parts) -> str:
             "; order, augmentation and dropout are drawn anew, and the split of the data where the task makes one: "
             "validation and test may hold samples that were trained on"
         )
+    if key == "precision":
+        return "; a gradient scaler begins anew" if new == "fp16" else ""
     if key == "metric_for_best":
         return "; best, patience and plateau begin anew"
     return ""

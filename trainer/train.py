@@ -152,7 +152,7 @@ def _train(
 def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: Console) -> Outcome:
     """Restore, begin, train and judge; what runs beside the loop has ended on return."""
     config = settled.config
-    progress, rng_state = restore(parts, run, data)
+    progress, rng_state, other_data = restore(parts, run, data)
     if isinstance(run, RehearsedRun):
         run.follow(progress)
     with contextlib.ExitStack() as beside:
@@ -161,7 +161,7 @@ def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: 
             beside.callback(_close, events, console)
         loop = Loop(parts, run, progress, console, events, rng_state)
         run.begin(total_epochs=config.epochs, total_steps=parts.schedule.total_steps, config=as_dict(config))
-        introduce(console, run, settled, parts, progress, data)
+        introduce(console, run, settled, parts, progress, data, other_data)
         if events is not None:
             events.add(run.start.from_step, hparams_start(run.name, dotted(config), parts.result_names))
         finished, gpus = _fit(loop, run, parts, console)

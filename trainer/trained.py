@@ -177,4 +177,6 @@ def _config(file: ModelFile, task: Task[Any], inference: Inference) -> TrainConf
     except UsageError as error:
         raise UsageError(f"{file.label} was trained with what task {task.name} does not know: {error}") from None
     asked = {"precision": inference.precision, "batch_size": inference.batch_size}
-    return msgspec.structs.replace(config, **{key: value for key, value in asked.items() if value is not None})
+    return msgspec.structs.replace(
+        config, workers=0, **{key: value for key, value in asked.items() if value is not None}
+    )
