@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ckptop.store.run_trash import list_deleted_runs, read_deleted_run
 from ckptop.store.store import Store
 from ckptop.store.verify import Hashes, Progress, Report, total_bytes, verify_run
@@ -18,13 +20,25 @@ def verify_store(store: Store, progress: Progress | None = None) -> Report:
     """Verify all that a store holds; `progress` is called with the bytes read since the last call."""
     hashes: Hashes = {}
     views = _views(store)
-    reports = [verify_run(view, progress, hashes) for view in views]
+    reports = [_told_from(view, verify_run(view, progress, hashes), store) for view in views]
     releases = verify_releases(store.paths, progress)
     return Report(
         sum(report.checked for report in (*reports, releases)),
         total_bytes(views) + releases.checked_bytes,
         tuple(finding for report in (*reports, releases) for finding in report.findings),
     )
+
+
+def _told_from(view: RunView, report: Report, store: Store) -> Report:
+    """Of a run in the trash, what to do is another thing."""
+    if view.root.parent != store.paths.trash:
+        return report
+    advice = f"`ckptop trash --empty` removes all of it, or look at {view.root}"
+    findings = [
+        replace(finding, message=f"{view.name}: {finding.message.removeprefix(f'{view.name}: ')}", advice=advice)
+        for finding in report.findings
+    ]
+    return replace(report, findings=tuple(findings))
 
 
 def _views(store: Store) -> list[RunView]:

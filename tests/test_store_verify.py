@@ -182,7 +182,9 @@ def test_whole_runs_in_the_trash_are_verified_with_the_store(root: Path) -> None
     assert (whole.damaged, whole.checked) == (0, 18)
     assert sum(read) == whole.checked_bytes == store_bytes(store)
     flip(next(path for path in gone.directory.rglob("checkpoint*.pt") if not path.is_symlink()))
-    assert verify_store(store).damaged >= 1
+    finding = next(finding for finding in verify_store(store).findings if finding.severe)
+    assert finding.message.startswith("other in the trash: ")
+    assert finding.advice == f"`ckptop trash --empty` removes all of it, or look at {gone.directory}"
     os.truncate(gone.directory / "run.json", 10)
     assert "other in the trash" in [finding.key for finding in verify_store(store).findings]
 

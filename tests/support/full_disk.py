@@ -143,11 +143,13 @@ def logs(directory: Path) -> dict[str, Any]:
 
 def read_only(directory: Path) -> dict[str, Any]:
     """A store on a disk that became read-only: looking works, changing says so, nothing is lost."""
-    from tiny_model import make_run, manager_of, save
+    from tiny_model import find, make_run, manager_of, save
 
     from ckptop.cli.main import run as run_command
+    from ckptop.store.pins import unpin
 
     root = make_run(directory / "runs")
+    unpin(read_run(root), find(root, "training", 1))  # else a pin would refuse the deletion of the run first
     subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
     before = sorted(str(path) for path in directory.rglob("*"))
     codes, errors = {}, {}
