@@ -147,6 +147,7 @@ def read_only(directory: Path) -> dict[str, Any]:
 
     from ckptop.cli.main import run as run_command
     from ckptop.store.pins import unpin
+    from ckptop.store.views import read_run
 
     root = make_run(directory / "runs")
     unpin(read_run(root), find(root, "training", 1))  # else a pin would refuse the deletion of the run first
