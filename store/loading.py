@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -113,7 +114,7 @@ def _released_sha256(path: Path) -> str | None:
 
 
 def load_checkpoint(
-    path: str | Path | None,
+    path: str | os.PathLike[str] | None,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
@@ -154,7 +155,7 @@ def loaded_from(root: Path) -> tuple[int, int] | None:
 
 
 def resume_training(
-    path: str | Path | None,
+    path: str | os.PathLike[str] | None,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,

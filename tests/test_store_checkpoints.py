@@ -11,7 +11,7 @@ import types
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy
@@ -704,8 +704,9 @@ def test_what_no_reader_could_read_is_refused_before_anything_is_written(
 
 
 def test_whole_numbers_of_any_kind_count(manager: CheckpointManager) -> None:
-    manager.save_training_checkpoint(tiny_model(1), None, numpy.int64(1), torch.tensor(10), {})
-    manager.save_training_checkpoint(tiny_model(1), None, 2.0, 20, {})  # type: ignore[arg-type]  # as strangers do
+    epoch, step, whole = cast(Any, (numpy.int64(1), torch.tensor(10), 2.0))  # as strangers have them
+    manager.save_training_checkpoint(tiny_model(1), None, epoch, step, {})
+    manager.save_training_checkpoint(tiny_model(1), None, whole, 20, {})
 
     assert [(info.epoch, info.step) for info in manager.list_checkpoints("training")["training"]] == [(1, 10), (2, 20)]
 
