@@ -121,7 +121,7 @@ class Ours:
             device=Device(torch.device("cpu"), "fp32"),
             model=model,
             optimizer=optimizer,
-            schedule=Schedule(optimizer, config, 10**6, batches.step_count),
+            schedule=Schedule(optimizer, config, batches, 10**6),
             scaler=None,
             train=loader,
             validation=loader,
