@@ -182,10 +182,8 @@ def require_task(task: str | None) -> str:
         return task
     from ckptop.trainer.registry import task_names
 
-    names = "\n".join(f"  {name}" for name in task_names())
     raise click.UsageError(
-        f"name a task. There are:\n{names}\n  MODULE:CLASS, your own, from a file in this directory\n"
-        f"`{click.get_current_context().command_path} TASK --help` lists what can be set of one."
+        f"name a task: {', '.join(task_names())}, or your own as MODULE:CLASS, from a file in this directory"
     )
 
 

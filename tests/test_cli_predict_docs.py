@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_the_methods_on_the_page_let_a_task_of_one_s_own_be_asked_and_scored(
     task, methods = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     imports = re.findall(r"`(from \w+[\w.]* import \w+)`", page)
     assert len(imports) == 2
-    (tmp_path / "wine.py").write_text("\n".join([*imports, task.rstrip(), "", methods]))
+    (tmp_path / "wine.py").write_text("\n".join([*imports, task.rstrip(), "", indent(methods, "    ")]))
     features, labels = load_wine(return_X_y=True)
     np.savetxt(tmp_path / "bottles.csv", features, delimiter=",")
     np.savetxt(tmp_path / "tasted.csv", np.column_stack([features, labels]), delimiter=",")
