@@ -65,7 +65,7 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
             with suppress(OSError):
                 append_event(view.paths, "deleted", run=view.name)
             fs.rename(view.root, directory)
-        _sync_both(store, fs)
+        _sync_both(directory, view.root, fs)
     finally:
         lease.release()
     return DeletedRun(directory, view.name, deleted_ns / 1e9)
@@ -108,7 +108,7 @@ def restore_run(store: StorePaths, run: DeletedRun, fs: FileSystem = LOCAL) -> R
     if not run.directory.is_dir():
         raise NotFound(f"{run.name} is no longer in the trash")
     fs.rename(run.directory, home)
-    _sync_both(store, fs)
+    _sync_both(home, run.directory, fs)
     with suppress(OSError):
         append_event(RunPaths(home), "restored", run=run.name)
     return read_run(home)
@@ -139,6 +139,7 @@ def purge_run(store: StorePaths, run: DeletedRun, fs: FileSystem = LOCAL) -> int
     doomed = store.trash / f"{_PURGING}{run.directory.name}"
     with suppress(FileNotFoundError):
         fs.rename(run.directory, doomed)
+        fs.fsync_dir(store.trash)
     for left in _directories_in(store.trash):
         if left.name.startswith(_PURGING):
             _remove_tree(left, fs)
@@ -168,9 +169,10 @@ def _remove_tree(directory: Path, fs: FileSystem) -> None:
     fs.rmdir(directory)
 
 
-def _sync_both(store: StorePaths, fs: FileSystem) -> None:
-    fs.fsync_dir(store.root)
-    fs.fsync_dir(store.trash)
+def _sync_both(new: Path, old: Path, fs: FileSystem) -> None:
+    """Make a move durable, where it went first: a disk without a journal may forget the old name alone."""
+    fs.fsync_dir(new.parent)
+    fs.fsync_dir(old.parent)
 
 
 def _bytes_only_in(directory: Path) -> int:
