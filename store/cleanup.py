@@ -64,4 +64,6 @@ def apply_retention(
             refresh_links(fs, paths, [item.info for item in decided.kept])  # no link ever points at what is gone
         for item in decided.deleted:
             remove(item.info, fs)
+        for directory in {item.info.path.parent for item in decided.deleted}:
+            fs.fsync_dir(directory)
     return decided

@@ -57,9 +57,11 @@ def refresh_links(fs: FileSystem, paths: CheckpointPaths, checkpoints: Iterable[
     wanted = _wanted_links(paths, list(checkpoints))
     for directory in (paths.training, paths.milestone):
         with suppress(FileNotFoundError):
-            for path in list(directory.iterdir()):
-                if _link_said_by(path) not in wanted and _is_ours(path):
-                    fs.unlink(path)
+            gone = [path for path in directory.iterdir() if _link_said_by(path) not in wanted and _is_ours(path)]
+            for path in gone:
+                fs.unlink(path)
+            if gone:
+                fs.fsync_dir(directory)  # before what they point at goes, into another directory perhaps
     for link, target_name in wanted.items():
         if _target_of(link) != target_name:
             point(fs, paths.staging, link, target_name)

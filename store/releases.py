@@ -174,15 +174,18 @@ def _is_named_by_us(release: ReleaseLine) -> bool:
 
 def _remove(link: Path, registry: Registry, fs: FileSystem) -> None:
     """Remove a link, or the small file that stands in for one, but nothing that a person put there."""
-    if link.is_symlink():
-        fs.unlink(link)
+    gone = [link] if link.is_symlink() else []
     stand_in = link.with_name(link.name.removesuffix(".pt") + ".json")
     ours = [msgspec.json.encode({"file": release.file}) + b"\n" for release in registry.releases]
     with suppress(FileNotFoundError, IsADirectoryError, Damaged):
         with open_to_read(stand_in) as file:
             is_ours = file.read(_LONGEST_STAND_IN_BYTES) in ours
         if is_ours and not stand_in.is_symlink():
-            fs.unlink(stand_in)
+            gone.append(stand_in)
+    for path in gone:
+        fs.unlink(path)
+    if gone:
+        fs.fsync_dir(link.parent)
 
 
 def _usable(registry: Registry, model: str, version: Version) -> ReleaseLine:

@@ -58,6 +58,8 @@ def remove_stale(directory: Path, fs: FileSystem = LOCAL) -> list[str]:
             with suppress(FileNotFoundError):
                 fs.unlink(path)
                 removed.append(path.name)
+    if removed:
+        fs.fsync_dir(directory)
     return removed
 
 

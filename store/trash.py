@@ -84,7 +84,6 @@ def _put_away(
     directory = where / f"{now_ns}-{info.tier}-{info.name.removesuffix('.pt')}"
     fs.mkdir(directory)
     target = directory / info.name
-    fs.fsync_dir(where)
     move(fs, paths, info.path, target)
     return TrashEntry(directory, now_ns / 1e9, read_info(target, info.tier), kind)
 
@@ -188,8 +187,10 @@ def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, f
     nor is one that is pinned, were it a moment ago.
     """
     freed: dict[tuple[int, int], int] = {}
+    changed: set[Path] = set()
     with FileLock(paths.lock):
         for entry in list_trash(paths) if entries is None else entries:
+            changed |= {entry.directory, entry.directory.parent}
             with suppress(FileNotFoundError):
                 facts = entry.info.path.lstat()
                 if read_info(entry.info.path, entry.info.tier).pinned:
@@ -202,6 +203,10 @@ def purge(paths: CheckpointPaths, entries: Sequence[TrashEntry] | None = None, f
         for directory in (*_entry_directories(paths.trash), *_entry_directories(paths.quarantine)):
             if not any(directory.glob("*.pt")):  # of a deletion or purge that was cut off
                 _remove_directory(directory, fs)
+                changed.add(directory.parent)
+        for directory in changed:
+            with suppress(FileNotFoundError):  # it went, which its parent's sync makes durable
+                fs.fsync_dir(directory)
     return sum(freed.values())
 
 
