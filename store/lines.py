@@ -50,6 +50,8 @@ def append_line(path: Path, line: bytes, *, sync: bool = False, fs: FileSystem =
         fs.write_all(descriptor, b"\n" + line if is_torn(descriptor) else line)
         if sync:
             fs.fsync(descriptor)
+        if sync and size_bytes == 0:
+            fs.fsync_dir(path.parent)  # it may have been made here
     except OSError:
         with suppress(OSError):  # who is told that it failed must not find it done
             os.ftruncate(descriptor, size_bytes)

@@ -76,11 +76,13 @@ def test_a_released_version_is_refused_and_nothing_is_written(paths: StorePaths)
 
 
 def test_a_release_and_its_alias_are_one_durable_write(paths: StorePaths) -> None:
+    """Of the first release the registry's name is made durable too."""
     fs = RecordingFileSystem()
 
     append_release(paths, line("1.0.0"), fs)
+    append_release(paths, line("1.1.0"), fs)
 
-    assert [call.name for call in fs.calls] == ["write", "fsync", "close"]
+    assert [call.name for call in fs.calls] == ["write", "fsync", "fsync_dir", "close", "write", "fsync", "close"]
 
 
 def test_a_torn_line_is_no_release_and_costs_no_other(paths: StorePaths) -> None:
