@@ -147,6 +147,24 @@ def test_any_other_refusal_to_sync_a_directory_is_not(tmp_path: Path, monkeypatc
         FileSystem().fsync_dir(tmp_path)
 
 
+def test_a_failed_fsync_is_told_and_never_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped what it could not write: a second fsync of the same file would succeed, and lie."""
+    refused: list[int] = []
+
+    def refuse_once(fd: int) -> None:
+        refused.append(fd)
+        if len(refused) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse_once)
+
+    with pytest.raises(OSError, match="Input/output"):
+        write_durably(tmp_path / "run.json", b"{}", FileSystem())
+
+    assert len(refused) == 1
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_new_file_is_never_an_old_one(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"old")
 

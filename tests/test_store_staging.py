@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from power_cut import PowerCut
+from power_cut import CutFileSystem, PowerCut
 
 from ckptop.host.process import LARGEST_PID, ProcessIdentity, current_process
 from ckptop.store import staging
@@ -51,8 +52,10 @@ def test_a_dead_writers_file_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | int]
 ) -> None:
     path = torn_write_of(tmp_path, monkeypatch, **changes)
+    fs = CutFileSystem(sys.maxsize)
 
-    assert remove_stale(tmp_path) == [path.name]
+    assert remove_stale(tmp_path, fs) == [path.name]
+    fs.lose_power()
     assert os.listdir(tmp_path) == []
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from lost_names import Loss
 from power_cut import Call, CutFileSystem, PowerCut, die_before_reopening
 from store_model import (
     MODES,
@@ -68,6 +70,8 @@ from ckptop.store.views import RunView, read_run
 
 T = TypeVar("T")
 
+Cut = tuple[int, Loss]
+
 TIERS: tuple[Tier, ...] = ("training", "milestone")
 VALUES = st.sampled_from([0.1, 0.25, 0.5, 0.9, math.nan, math.inf, -math.inf])
 """Few, so that there are ties."""
@@ -76,8 +80,10 @@ METRICS = st.fixed_dictionaries(dict.fromkeys(MODES, VALUES)) | st.fixed_diction
 )
 EPOCHS = st.lists(METRICS, min_size=1, max_size=5)
 """What some epochs of training measured."""
-CUTS = st.none() | st.none() | st.integers(0, 12) | st.integers(0, 50)
-"""The call at which the power goes, if it does: few steps make more than 50."""
+CALLS = st.integers(0, 12) | st.integers(0, 50)
+LOSSES = st.sampled_from(["everything", "data"]) | st.integers(0, 99).map(random.Random)
+CUTS = st.none() | st.none() | st.tuples(CALLS, LOSSES)
+"""The call at which the power goes, if it does, and what goes with it: few steps make more than 50."""
 
 
 def _policies(*, min_size: int, max_size: int, tiers: Iterable[tuple[Tier, ...]]) -> st.SearchStrategy[list[Policy]]:
@@ -109,10 +115,10 @@ class Disk(CutFileSystem):
     def __init__(self) -> None:
         super().__init__(sys.maxsize)
 
-    def arm(self, at: int | None) -> None:
-        """Let the power go at call number `at` from now, or not."""
+    def arm(self, cut: Cut | None) -> None:
+        """Let the power go at a call from now, or after the last."""
         self.calls.clear()
-        self._at = sys.maxsize if at is None else at
+        self._at, self.loss = cut or (sys.maxsize, "everything")
 
     def before(self, call: Call) -> None:
         has_power = len(self.calls) <= self._at
@@ -170,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         leap=st.sampled_from(["step", "epoch", "again", "anew"]), by=st.sampled_from([1, 9]), metrics=METRICS, cut=CUTS
     )
-    def save(self, leap: str, by: int, metrics: dict[str, float], cut: int | None) -> None:
+    def save(self, leap: str, by: int, metrics: dict[str, float], cut: Cut | None) -> None:
         manager = self._trainer()
         if leap == "anew":  # a training begun anew in an old directory
             self.epoch, self.step = 1, 50
@@ -206,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
         cut=CUTS,
     )  # fmt: skip
     def save_milestone(
-        self, metric: str, value: float, others: dict[str, float], says_step: bool, same: bool, cut: int | None
+        self, metric: str, value: float, others: dict[str, float], says_step: bool, same: bool, cut: Cut | None
     ) -> None:
         """Linked where the step is said and this attempt has a training checkpoint of it, of these weights."""
         manager = self._trainer()
@@ -238,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(tier=st.sampled_from(TIERS), keep=st.integers(0, 2), cut=CUTS)
-    def retain(self, tier: Tier, keep: int, cut: int | None) -> None:
+    def retain(self, tier: Tier, keep: int, cut: Cut | None) -> None:
         manager = self._trainer()
         doomed = self.model.doomed([Policy(keep_last=keep, tiers=(tier,))], by_manager=True)
         after = self.model.without(doomed).relinked() if doomed else self.model
@@ -247,7 +253,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data(), cut=CUTS)
-    def go_back(self, data: st.DataObject, cut: int | None) -> None:
+    def go_back(self, data: st.DataObject, cut: Cut | None) -> None:
         """An attempt begins at an earlier checkpoint; its line in metrics.jsonl commits it."""
         self._trainer()
         start = _draw_one(data, {item.key: item for item in self.model.live})
@@ -271,7 +277,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.was_cut)
     @rule(cut=CUTS)
-    def reopen(self, cut: int | None) -> None:
+    def reopen(self, cut: Cut | None) -> None:
         self._open(cut)
 
     # What persons do
@@ -283,7 +289,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(policies=POLICIES, cut=CUTS)
-    def prune(self, policies: list[Policy], cut: int | None) -> None:
+    def prune(self, policies: list[Policy], cut: Cut | None) -> None:
         doomed = self.model.doomed(policies, by_manager=False)
         after = self.model.changed(doomed, place="trash").relinked()
         done = self._do(lambda: prune(self.view, policies, self.disk), after, cut)
@@ -293,7 +299,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.live_in("training"))
     @rule(data=st.data(), policies=POLICIES, cut=CUTS)
     def prune_while_a_manifest_is_unreadable(
-        self, data: st.DataObject, policies: list[Policy], cut: int | None
+        self, data: st.DataObject, policies: list[Policy], cut: Cut | None
     ) -> None:
         """A bit of it flips, and flips back."""
         item = _draw_one(data, {item.key: item for item in self.model.live_in("training")})
@@ -307,7 +313,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data(), looks=st.booleans(), cut=CUTS)
-    def delete(self, data: st.DataObject, looks: bool, cut: int | None) -> None:
+    def delete(self, data: st.DataObject, looks: bool, cut: Cut | None) -> None:
         """What is another checkpoint by now, of the same name, was not meant."""
         infos = _draw_some(data, self._seen(looks))
         chosen = self._still_live(infos)
@@ -317,7 +323,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.at("trash"))
     @rule(data=st.data(), looks=st.booleans(), wants_all=st.booleans(), cut=CUTS)
-    def restore(self, data: st.DataObject, looks: bool, wants_all: bool, cut: int | None) -> None:
+    def restore(self, data: st.DataObject, looks: bool, wants_all: bool, cut: Cut | None) -> None:
         """All or none: one that was purged or left behind, or whose name is taken, is refused with the others."""
         seen = self._seen_trash(looks)
         entries = list(seen.values()) if wants_all else _draw_some(data, seen)
@@ -334,7 +340,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.at("trash"))
     @rule(data=st.data(), looks=st.booleans(), wants_all=st.booleans(), cut=CUTS)
-    def purge(self, data: st.DataObject, looks: bool, wants_all: bool, cut: int | None) -> None:
+    def purge(self, data: st.DataObject, looks: bool, wants_all: bool, cut: Cut | None) -> None:
         seen = self._seen_trash(looks)
         entries = None if wants_all else _draw_some(data, seen) if seen else []
         ids = {_id_of(entry.info) for entry in entries or ()}
@@ -350,7 +356,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data(), looks=st.booleans(), mark=st.booleans(), cut=CUTS)
-    def pin_or_unpin(self, data: st.DataObject, looks: bool, mark: bool, cut: int | None) -> None:
+    def pin_or_unpin(self, data: st.DataObject, looks: bool, mark: bool, cut: Cut | None) -> None:
         info = _draw_one(data, self._seen(looks))
         stands = [item for item in self.model.at("tier") if item.id == _id_of(info)]
         act = pin if mark else unpin
@@ -360,7 +366,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data(), looks=st.booleans(), metric=st.none() | st.sampled_from(list(MODES)), cut=CUTS)
-    def promote(self, data: st.DataObject, looks: bool, metric: str | None, cut: int | None) -> None:
+    def promote(self, data: st.DataObject, looks: bool, metric: str | None, cut: Cut | None) -> None:
         info, name = _draw_one(data, self._seen(looks)), metric or RUN_METRIC
         after = None
         for item in self._still_live([info]):
@@ -373,7 +379,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data(), looks=st.booleans(), patch=st.integers(0, 3), cut=CUTS)
-    def release(self, data: st.DataObject, looks: bool, patch: int, cut: int | None) -> None:
+    def release(self, data: st.DataObject, looks: bool, patch: int, cut: Cut | None) -> None:
         info, version = _draw_one(data, self._seen(looks)), Version(1, 0, patch)
         store, name = StorePaths(self.root.parent), f"tiny_v{version}.pt"
         stands = any(item.id == _id_of(info) for item in self.model.at("tier"))
@@ -430,7 +436,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Inside
 
-    def _do(self, act: Callable[[], T], after: Model | None, cut: int | None) -> T | None:
+    def _do(self, act: Callable[[], T], after: Model | None, cut: Cut | None) -> T | None:
         """Act on the store, which must then be as `after` says; None for what must be refused.
 
         Returns what `act` did; None if it was refused or cut off.
@@ -460,7 +466,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.manager is not None
         return self.manager
 
-    def _open(self, cut: int | None = None) -> None:
+    def _open(self, cut: Cut | None = None) -> None:
         """Open the run as a trainer does: torn writes of the dead go, a going-back that was cut off is completed."""
         known = {attempt.number for attempt in self.model.attempts}
         late = [attempt for attempt in self.logged if attempt.number not in known]

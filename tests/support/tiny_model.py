@@ -171,6 +171,13 @@ def _release(root: Path, fs: FileSystem) -> None:
     )
 
 
+def _release_another(root: Path, fs: FileSystem) -> None:
+    """Where the registry, being older, outlives what was not fsynced beside it."""
+    if not StorePaths(root.parent).registry.exists():
+        manager_of(root, HASTY).save_production_checkpoint(tiny_model(1), "1.0.0", {}, {"acc": 0.8})
+    _release(root, fs)
+
+
 def _milestone(root: Path, fs: FileSystem, step: int | None) -> None:
     manager_of(root, fs).save_milestone_checkpoint(tiny_model(5), 0.95, METRIC.name, 5, step=step)
 
@@ -194,6 +201,10 @@ OPERATIONS: dict[str, Operation] = {
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
+    "retention-milestones": Operation(
+        lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints("milestone", keep=0),
+        deletes=frozenset({"milestone/2", "milestone/3"}),
+    ),
     "delete": Operation(_delete, moves=frozenset({"training/2", "milestone/2"})),
     "restore": Operation(_restore, moves=TRASHED),
     "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=TRASHED),
@@ -203,6 +214,7 @@ OPERATIONS: dict[str, Operation] = {
         lambda root, fs: promote_to_milestone(_view(root), find(root, "training", 4), fs=fs), adds="milestone/4"
     ),
     "release": Operation(_release, adds="tiny 1.0.0"),
+    "release-another": Operation(_release_another, adds="tiny 1.0.0"),
     "release-alone": Operation(
         lambda root, fs: manager_of(root, fs).save_production_checkpoint(tiny_model(1), "2.0.0", {}, {"acc": 0.9}),
         adds="model 2.0.0",
@@ -227,9 +239,20 @@ def keys_of(root: Path) -> tuple[list[str], list[str]]:
     return [key(info) for info in live(root)], [key(info) for info in put_away(root)]
 
 
+def names_in(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Every name in the tiers and beside the releases, with what a link says, and what is put away."""
+    paths = RunPaths(root).checkpoints
+    directories = (paths.training, paths.milestone, StorePaths(root.parent).production)
+    shown = [path for directory in directories for path in directory.glob("[!.]*")]
+    names = {f"{path.parent.name}/{path.name}": os.readlink(path) if path.is_symlink() else "" for path in shown}
+    return names, sorted(keys_of(root)[1])
+
+
 def assert_whole(root: Path, operation: Operation, before: tuple[list[str], list[str]]) -> None:
     """Nothing is torn, nothing protected is gone, what moves is in one place, and the store takes another save."""
     stood, lay = before
+    names, _ = names_in(root)
+    assert [name for name, target in names.items() if target and f"{name.split('/')[0]}/{target}" not in names] == []
     for info in live(root) + put_away(root):
         assert verify_checkpoint(info) is None, info.key
     stands, lies = keys_of(root)
