@@ -50,7 +50,7 @@ test: setup
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' $(ARGS)
 
 test-slow: setup
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --timeout 3600 $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
