@@ -40,6 +40,8 @@ class Notice:
     step: int | None = None
     epoch: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    is_news: bool = True
+    """False where it tells how things stood when they were first seen, or are read anew."""
 
 
 class RunNotices:
@@ -75,12 +77,14 @@ class RunNotices:
     def look(self) -> Iterator[Notice]:
         """What happened since the last look."""
         self.head = read_head(self._root)
-        name = self.head.name
+        name, generation = self.head.name, self._events.tail.generation
         found = [self._of_epoch(name, epoch) for epoch in self._epochs.poll()]
-        for event in self._events.poll():
+        events = self._events.poll()
+        is_news = self._events.tail.generation == generation  # else the file was replaced, and is read anew
+        for event in events:
             self._last_event = event.event
             details = {**_who(event.actor), **event.details}
-            found.append(Notice(event.time, name, event.event, event.step, None, details))
+            found.append(Notice(event.time, name, event.event, event.step, None, details, is_news))
         yield from sorted(found, key=lambda notice: notice.time)
         state = self._judge(self.head)
         if state != self.state:
@@ -88,14 +92,14 @@ class RunNotices:
             if state not in LIVE_STATES:
                 yield from (self._of_epoch(name, epoch) for epoch in self._epochs.end())
             if not self._is_told(before):
-                yield self.as_state()
+                yield self.as_state(is_news=True)
 
-    def as_state(self) -> Notice:
+    def as_state(self, *, is_news: bool = False) -> Notice:
         """Its state, as a notice of now."""
         status = self.head.status
         details = {"state": self.state, "why": how_it_ended(status, self.state) or self.head.problem}
         step, epoch = (status.step, status.epoch) if status is not None else (None, None)
-        return Notice(time.time(), self.head.name, "state", step, epoch, details)
+        return Notice(time.time(), self.head.name, "state", step, epoch, details, is_news)
 
     def _of_epoch(self, name: str, epoch: Epoch) -> Notice:
         total = self.head.status.total_epochs if self.head.status is not None else None
@@ -127,14 +131,24 @@ class StoreNotices:
     """What happens to the runs of a store, which may appear later, vanish, and hold anything."""
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
-        self._root = root
+        self.root = root
+        """The store."""
         self._clock = clock
         self._runs: dict[str, RunNotices] = {}
+
+    def live(self) -> list[str]:
+        """The runs whose process is there, as of the last look."""
+        return [name for name, run in self._runs.items() if run.state in LIVE_STATES]
+
+    def head(self, name: str) -> RunHead:
+        """A run's records, as of the last look at it."""
+        run = self._runs.get(name)
+        return run.head if run is not None else read_head(self.root / name)
 
     def begin(self) -> Iterator[Notice]:
         """Take note of what is there; the states of live runs are told."""
         for name in self._names():
-            run = self._runs[name] = RunNotices(self._root / name, from_now=True)
+            run = self._runs[name] = RunNotices(self.root / name, from_now=True)
             if run.state in LIVE_STATES:
                 yield run.as_state()
 
@@ -155,13 +169,16 @@ class StoreNotices:
         for name in self._runs.keys() - names:
             yield self._gone(name)
         for name in sorted(names - self._runs.keys()):
-            record = read_head(self._root / name).record
+            record = read_head(self.root / name).record
             is_new = record is not None and record.created > self._clock() - _FRESH_SECONDS
-            run = self._runs[name] = RunNotices(self._root / name, from_now=not is_new)
+            run = self._runs[name] = RunNotices(self.root / name, from_now=not is_new)
             if not is_new or run.state == "unreadable":
                 yield run.as_state()
             else:
+                before = run.state
                 yield from run.look()
+                if before == run.state == "crashed":  # it began and died between two looks
+                    yield run.as_state(is_news=True)
 
     def _gone(self, name: str) -> Notice:
         del self._runs[name]
@@ -169,7 +186,7 @@ class StoreNotices:
 
     def _names(self) -> set[str]:
         with suppress(StoreError, OSError, ValueError):  # not there yet, or closed to us for now
-            store = Store.open(self._root, missing_ok=True)
+            store = Store.open(self.root, missing_ok=True)
             return set() if store.is_standalone else set(store.run_names())
         return set()
 
