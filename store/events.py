@@ -7,7 +7,7 @@ run's checkpoints: the change and the line that tells of it belong together, and
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ from ckptop.store.tail import LineTail
 
 LOOK_BACK_BYTES = 1 << 20
 """How far `last_event` searches: thousands of events, in a few milliseconds."""
+
+listeners: list[Callable[[RunPaths, Event], None]] = []
+"""Told of each event that this process appends, before it is written: what a full disk refuses is heard too.
+
+They must return at once and not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ def append_event(
         OSError: The disk refused; part of the line may be there, which readers skip.
     """
     told = Event(time.time(), event, attempt, step, actor or current_actor(), details)
+    for listener in listeners.copy():
+        listener(paths, told)
     paths.checkpoints.root.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.checkpoints.lock):
         append_line(paths.events, told.to_line(), sync=sync)

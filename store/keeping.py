@@ -51,7 +51,8 @@ class Keeper:
             self.retain(step, f"{tier}/{final.name}")
         except (OSError, Held) as error:
             reason = getattr(error, "strerror", None) or error
-            self.on_event("alert", step, {"message": f"{tier}/{final.name} is saved, but {what}: {reason}"})
+            message = f"{tier}/{final.name} is saved, but {what}: {reason}"
+            self.on_event("alert", step, {"kind": "disk", "message": message})
 
     def retain(self, step: int, just_saved: str) -> None:
         """Delete what the rules do not keep, after a save.
@@ -100,7 +101,8 @@ class Keeper:
                 if not done:
                     where = self.saver.paths.root
                     raise DiskError(error.errno, f"{where}: {error.strerror}; nothing was saved") from error
-            self.on_event("alert", step, {"message": f"Disk full: {done} to make room for a save"})
+            message = f"Disk full: {done} to make room for a save"
+            self.on_event("alert", step, {"kind": "disk", "message": message})
 
     def _purge(self, refused: OSError) -> str:
         short_bytes = refused.short_bytes if isinstance(refused, NoRoom) else None

@@ -60,7 +60,7 @@ class _Saves:
             return self.at_last()
         except OSError as error:
             message = f"the checkpoint of step {self._run.step:,} was not saved: {error}; training goes on"
-            self._run.event("alert", message=message)
+            self._run.event("alert", kind="disk", message=message)
             return None
 
 

@@ -156,7 +156,7 @@ class Loop:
             f"back: ckptop stop {run} {where} && ckptop resume {run} --from best {where}"
         )
         self._console.say(message)
-        self._run.event("alert", message=message)
+        self._run.event("alert", kind="degraded", message=message)
 
     def _due_by_steps(self) -> bool:
         every = self._config.save_every_steps

@@ -60,9 +60,9 @@ def end_attempt(error: NotFinite, run: Run, config: TrainConfig[Any], console: C
         f"{config.rollback_lr_factor:g} (rollback {done + 1} of {config.rollbacks})"
     )
     console.say(message)
-    run.event("alert", message=message)
+    run.event("alert", kind="nan", message=message, goes_on=True)
     run.request_stop(message)
-    run.finish("stopped", code=EXIT_STOPPED)
+    run.finish("stopped", code=EXIT_STOPPED, summary={"goes_on": True})
     return Rollback(root=run.root, config=config)
 
 

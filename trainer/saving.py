@@ -108,7 +108,7 @@ class Saving:
     def _warn(self, message: str) -> None:
         self._console.say(message)
         self._run.touch()  # waiting for room is no stall
-        self._run.event("alert", message=message)
+        self._run.event("alert", kind="disk", message=message)
 
     def _extra(self, progress: Progress) -> dict[str, Any]:
         return extra_of(progress, self._parts.config, self._parts.train.batches)

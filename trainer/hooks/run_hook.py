@@ -127,7 +127,7 @@ class RunHook:
             save(self._metrics)
         except OSError as error:
             message = f"the checkpoint of step {self._step:,} was not saved: {error}; training goes on"
-            self.run.event("alert", message=message)
+            self.run.event("alert", kind="disk", message=message)
             return None
         self._saved_step = self._step
         return f"step {self._step:,} is saved"
