@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from ckptop.cli.alert_options import alert_options, take_alert_options
 from ckptop.cli.background import give_name_back, tell_of_start
 from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.cli.launch import launch
@@ -34,6 +35,7 @@ from ckptop.store.views import RunView
 @click.option("--foreground", is_flag=True, help="Train in this terminal instead of in the background.")
 @click.option("--auto-resume", type=click.IntRange(0), default=0, metavar="N", help="Start it again after a crash.")
 @click.option("--all-crashed", is_flag=True, help="Every run of yours in the store whose process is gone.")
+@alert_options
 @store_option
 @json_option
 @click.pass_context
@@ -48,6 +50,8 @@ def resume(
     foreground: bool,
     auto_resume: int,
     all_crashed: bool,
+    on_alert: str | None,
+    alert_on: str | None,
     store_path: Path,
     as_json: bool,
 ) -> int:
@@ -56,6 +60,7 @@ def resume(
     With --fork a new run begins there, its first checkpoint a link to this run's, which is kept for it.
     """
     store = Store.open(store_path)
+    take_alert_options(on_alert, alert_on)
     if all_crashed:
         if run is not None or selector != "latest" or epochs is not None or settings or fork is not None or foreground:
             raise UsageError("--all-crashed goes on with each run as it is; name one run to change anything")

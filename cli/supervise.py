@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from ckptop.host.oom import killed_for_memory, read_oom_counts
+from ckptop.store.alerting import alert_of_run
 from ckptop.store.deaths import record_death
 from ckptop.store.ending import OF_MEMORY, signal_name
 from ckptop.store.errors import EXIT_STOPPED, StoreError
@@ -61,6 +62,7 @@ class Supervisor:
             signal.signal(signum, self._stop)
         signal.signal(signal.SIGUSR1, self._pass_on)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        alert_of_run(self._paths, self._environ, trains=False)
         crashes, wait_seconds = 0, FIRST_WAIT_SECONDS
         while True:
             began, newest, attempts = time.time(), self._newest(), self._attempts()
@@ -73,9 +75,11 @@ class Supervisor:
             crashes += 1
             how = f"crashed ({signal_name(-code) if code < 0 else f'exit code {code}'})"
             if crashes > self._restarts:
-                self._tell(f"{how}; not started again: {self._restarts} restarts brought no new checkpoint")
+                self._tell(
+                    f"{how}; not started again: {self._restarts} restarts brought no new checkpoint", goes_on=False
+                )
                 return 128 - code if code < 0 else code
-            self._tell(f"{how}; starting it again in {wait_seconds:g} s ({crashes} of {self._restarts})")
+            self._tell(f"{how}; starting it again in {wait_seconds:g} s ({crashes} of {self._restarts})", goes_on=True)
             if not self._wait(wait_seconds):
                 return EXIT_STOPPED
             wait_seconds = min(LONGEST_WAIT_SECONDS, wait_seconds * WAIT_FACTOR)
@@ -129,12 +133,12 @@ class Supervisor:
             return len(read_json(self._paths.record, RunRecord).attempts)
         return 0
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: str, *, goes_on: bool) -> None:
         with contextlib.suppress(OSError):
             print(f"ckptop: {self._paths.root.name} {what}", file=sys.stderr, flush=True)
         if self._paths.record.exists():
             with contextlib.suppress(OSError, StoreError):
-                append_event(self._paths, "alert", message=what)
+                append_event(self._paths, "alert", kind="crash", message=what, goes_on=goes_on)
 
     # Signals
 

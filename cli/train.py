@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ckptop.cli.alert_options import alert_options, take_alert_options
 from ckptop.cli.common import json_option, store_option
 from ckptop.cli.quantities import duration
 from ckptop.store.errors import EXIT_DONE
@@ -101,6 +102,7 @@ def training_options(function: F) -> F:
     help="Start it again after a crash, N times without a new checkpoint between; not after a NaN.",
 )
 @click.option("--background", is_flag=True, help="Outlive this terminal; prints how to follow it and to stop it.")
+@alert_options
 @json_option
 @click.pass_context  # fmt: skip
 def train(
@@ -119,6 +121,8 @@ def train(
     grace_seconds: float | None,
     auto_resume: int,
     background: bool,
+    on_alert: str | None,
+    alert_on: str | None,
     as_json: bool,
     **shortcuts: int | float | str | None,
 ) -> int:
@@ -129,6 +133,7 @@ def train(
     task = require_task(task)
     require_extra()
     time_limit_seconds = duration(time_limit) if time_limit is not None else None
+    take_alert_options(on_alert, alert_on)
     if background:
         from ckptop.cli.background import tell_of_start, train_in_background
 

@@ -14,8 +14,9 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from ckptop.store.alerting import drain_alerts
 from ckptop.store.run import Run
-from ckptop.trainer.grace import Grace
+from ckptop.trainer.grace import LAST_WORDS_SECONDS, Grace
 
 EXIT_AT_ONCE = 128 + signal.SIGINT
 """Of a second Ctrl-C."""
@@ -92,3 +93,4 @@ class StopSignals:
     def _give_up(self) -> None:
         assert self._run is not None  # noqa: S101 - a grace begins with a run
         self._run.give_up(f"not done within {self._grace_seconds:g} s of {self._asked}: this step is not saved")
+        drain_alerts(LAST_WORDS_SECONDS)

@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 from ckptop.host.terminal import clean
+from ckptop.store.alerting import alert_of_run
 from ckptop.store.environment import capture_command
 from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, TrainingFailed, UsageError
 from ckptop.store.events import last_event
@@ -201,7 +202,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
     while True:
         name = settled.name or free_name(settled.store, task.name)
         try:
-            return run_class().create(
+            run = run_class().create(
                 settled.store, name=name, task=task.name, config=as_dict(config), seed=config.seed,
                 metric=choose_metric(task, config), data=DataSource(path=data.path, hash=data.hash),
                 resume=settled.resume,
@@ -215,3 +216,6 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
         except (UsageError, Held):
             if settled.name is not None or not RunPaths(settled.store / name).record.exists():
                 raise
+        else:
+            alert_of_run(run.paths)
+            return run

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ckptop.store.alert_settings import VARIABLES
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, CkptopError
 from ckptop.store.records import RunRecord
@@ -31,7 +32,7 @@ from ckptop.trainer.rehearsal.records import REHEARSAL_VARIABLE, Orders
 
 _OVERRIDES = {"on_nan": "stop", "spill_dir": "none", "full_disk_patience_seconds": "0", "log_every_steps": "1"}
 """A rehearsal fails at once where a run would go on, wait, or write to another disk; it compares every step's loss."""
-_NOT_PASSED_ON = frozenset({RESUME_VARIABLE, "CKPTOP_SPILL"})
+_NOT_PASSED_ON = VARIABLES | {RESUME_VARIABLE, "CKPTOP_SPILL"}
 _BAD_INPUT = frozenset({2, 10, 11, 13, 15, 17})
 """Exit codes of a trainer that was asked for what it cannot do."""
 _LOSS = "train/loss"
