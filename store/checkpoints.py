@@ -7,7 +7,6 @@ manager.save_milestone_checkpoint(model, 0.85, "accuracy", epoch)      # None un
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 import warnings
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptop.store import arguments, tensors
-from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode, scan_tier
+from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode, scan_tier
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
@@ -30,7 +29,7 @@ from ckptop.store.promote import release_state
 from ckptop.store.records import Metric, Mode
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.retention import Plan, Policy
-from ckptop.store.saving import RunLink, SavePoint, Saver
+from ckptop.store.saving import RunLink, SavePoint, Saver, Surpassed
 from ckptop.store.staging import remove_stale
 from ckptop.store.trash import TrashLimit
 
@@ -278,7 +277,7 @@ class CheckpointManager:
         epoch, step = arguments.count("epoch", epoch), None if step is None else arguments.count("step", step)
         ranking = Ranking(name=metric_name, mode=mode or metric_mode(metric_name))
         value = as_float(metric_value)
-        if not self._improves(ranking, value):
+        if not self._saver.improves(ranking, value):
             return None
         every_metric = {**(metrics or {}), metric_name: value}
 
@@ -299,12 +298,15 @@ class CheckpointManager:
             compared = said | {key for key in state if key.endswith("_state_dict")} | (extra or {}).keys()
             source = source if tensors.holds_same(source.path, {key: state[key] for key in compared}) else None
         shared, final = stored_metrics(every_metric), None
-        if source is not None:
-            final = self._keeper.with_room(step, lambda: self._saver.link(source, ranking, shared, name_of))
-        if final is None:
-            final, _size_bytes = self._keeper.with_room(
-                step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
-            )
+        try:
+            if source is not None:
+                final = self._keeper.with_room(step, lambda: self._saver.link(source, ranking, shared, name_of))
+            if final is None:
+                final, _size_bytes = self._keeper.with_room(
+                    step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
+                )
+        except Surpassed:
+            return None
         details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
         self._on_event("milestone", step, details)
         self._keeper.settle(step, final, ranking)
@@ -354,16 +356,6 @@ class CheckpointManager:
         if not self._run.name or (extra is not None and "rng" in extra):
             return extra
         return {**(extra or {}), "rng": tensors.capture_random_state()}
-
-    def _improves(self, ranking: Ranking, value: float) -> bool:
-        made = [info for info in self._saver.live("milestone") if _is_ranked_by(info, ranking.name)]
-        best = best_of(made, ranking.name, ranking.mode)
-        if math.isnan(value):
-            return False
-        if best is None:
-            return True
-        before = best.metric(ranking.name)
-        return before is None or (value < before if ranking.mode == "min" else value > before)
 
     def _training_at(self, epoch: int, step: int) -> CheckpointInfo | None:
         same = [c for c in self._saver.live("training") if (c.epoch, c.step) == (epoch, step) and c.manifest]
@@ -467,7 +459,3 @@ class CheckpointManager:
         else:
             latest = max(self._live(tier), key=lambda info: info.order, default=None)
         return latest.path if latest is not None else None
-
-
-def _is_ranked_by(info: CheckpointInfo, metric: str) -> bool:
-    return info.manifest is not None and info.manifest.ranking is not None and info.manifest.ranking.name == metric

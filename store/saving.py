@@ -5,6 +5,7 @@ What decides about saves (names, what improved, what is kept) is `checkpoints`; 
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ckptop.store import tensors
-from ckptop.store.checkpoint_info import CheckpointInfo, is_live, latest_of, scan_tier
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, is_live, latest_of, scan_tier
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.files import refuse_links
 from ckptop.store.fs import FileSystem
@@ -53,6 +54,10 @@ class SavePoint:
     """The run's logs, durable up to here."""
 
 
+class Surpassed(Exception):
+    """A milestone as good was committed while this one was written; nothing was committed."""
+
+
 @dataclass(slots=True)
 class Saver:
     """Writes checkpoints of one set."""
@@ -72,6 +77,7 @@ class Saver:
             DiskError: The disk or a quota cannot hold it; nothing was written.
             OSError: The disk refused; nothing was committed.
             UsageError: The state holds more than tensors and plain data.
+            Surpassed: It is a milestone, and another made meanwhile is as good.
             StoreError: A directory of the set is a symbolic link; nothing was written.
         """
         refuse_links(*self.paths.directories)
@@ -93,6 +99,7 @@ class Saver:
             )  # fmt: skip
             index = index_tensors(staged)
             with FileLock(self.paths.lock):
+                self._require_improvement(manifest)
                 self.fs.mkdir(self.paths.tier(tier))
                 final = commit(self.fs, self.paths, staged, self.paths.tier(tier), name_of, manifest, index)
                 return final, written.size_bytes
@@ -103,6 +110,7 @@ class Saver:
         """Commit a milestone that shares the bytes of a training checkpoint; None if that was just deleted.
 
         Raises:
+            Surpassed: Another made meanwhile is as good.
             StoreError: A directory of the set is a symbolic link; nothing was written.
             OSError: The disk refused; nothing was committed.
         """
@@ -116,6 +124,7 @@ class Saver:
         with FileLock(self.paths.lock):
             if not source.path.exists():
                 return None
+            self._require_improvement(manifest)
             self.fs.mkdir(self.paths.milestone)
             staged = link_or_copy(self.fs, self.paths, source.path)
             with removed_on_error(staged, self.fs):
@@ -124,6 +133,25 @@ class Saver:
     def live(self, tier: Tier) -> list[CheckpointInfo]:
         """Committed checkpoints of the run's present line, unordered."""
         return [info for info in scan_tier(self.paths.tier(tier), tier) if is_live(info, self.run.attempts)]
+
+    def improves(self, ranking: Ranking, value: float) -> bool:
+        """Whether `value` is better than every live milestone made for the metric; NaN never is."""
+        if math.isnan(value):
+            return False
+        best = self._best_milestone(ranking)
+        before = best.metric(ranking.name) if best is not None else None
+        return before is None or (value < before if ranking.mode == "min" else value > before)
+
+    def _best_milestone(self, ranking: Ranking) -> CheckpointInfo | None:
+        made = [info for info in self.live("milestone") if _is_ranked_by(info, ranking.name)]
+        return best_of(made, ranking.name, ranking.mode)
+
+    def _require_improvement(self, manifest: Manifest) -> None:
+        """Look again, under the lock, for a milestone that another process or thread made meanwhile."""
+        if manifest.tier == "milestone" and manifest.ranking is not None:
+            value = manifest.metric(manifest.ranking.name)
+            if value is None or not self.improves(manifest.ranking, value):
+                raise Surpassed
 
     def point_at(self, final: Path, ranking: Ranking | None) -> None:
         """Move the link that the save of `final` moves.
@@ -136,6 +164,12 @@ class Saver:
                 latest = latest_of(self.live("training"))
                 link, target = self.paths.training / "latest.pt", latest.path if latest is not None else final
             else:
-                link, target = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt", final
+                best = self._best_milestone(ranking)
+                link = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt"
+                target = best.path if best is not None else final
             if target.exists():  # a person may have deleted it since
                 point(self.fs, self.paths.staging, link, target.name)
+
+
+def _is_ranked_by(info: CheckpointInfo, metric: str) -> bool:
+    return info.manifest is not None and info.manifest.ranking is not None and info.manifest.ranking.name == metric
