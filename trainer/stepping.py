@@ -16,6 +16,7 @@ import torch
 
 from ckptop.store.errors import TrainingFailed
 from ckptop.trainer.device import StepValues
+from ckptop.trainer.gradients import clear_gradients, clip_gradients
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.state import Progress
 
@@ -50,7 +51,7 @@ class Stepper:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._parameters = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
+        self._parameters = list(parts.model.parameters())  # frozen ones too: they may be thawed
 
     def take(self, batches: Iterator[tuple[torch.Tensor, ...]], progress: Progress) -> Step:
         """The step after `progress`, which is moved on.
@@ -132,12 +133,9 @@ class Stepper:
 
     def _grad_norm(self) -> torch.Tensor:
         """The norm of the whole gradient before clipping, and clip it."""
-        scaler, clip_norm = self._parts.scaler, self._parts.config.clip_norm
-        if scaler is not None:
-            scaler.unscale_(self._parts.optimizer)
-        if clip_norm is not None:
-            return torch.nn.utils.clip_grad_norm_(self._parameters, clip_norm)
-        return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if self._parts.scaler is not None:
+            self._parts.scaler.unscale_(self._parts.optimizer)
+        return clip_gradients(self._parameters, self._parts.config.clip_norm)
 
     def _apply_gradient(self, values: StepValues) -> None:
         scaler, optimizer = self._parts.scaler, self._parts.optimizer
@@ -152,4 +150,4 @@ class Stepper:
             del fused.found_inf
         else:
             optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        clear_gradients(self._parameters)
