@@ -133,19 +133,11 @@ def load_checkpoint(
         raise NotFound("there is no checkpoint yet: train first, or name another directory")
     path = Path(path).resolve()
     verify_before_load(path)
-    state = _read(path, device)
+    state = tensors.read_state(path, device)
     fitting = fitting_state(state, path, model, optimizer, scheduler, scaler)
     tensors.apply_state(fitting, path, model, optimizer, scheduler, scaler)
     _loaded[path.parent.parent] = (state.get("epoch"), state.get("global_step"))
     return state
-
-
-def _read(path: Path, device: str | torch.device | None) -> tensors.State:
-    try:
-        return tensors.read_state(path, device)
-    except (AssertionError, AttributeError) as error:  # so torch answers some bytes that are no pickle of a checkpoint
-        first = str(error).partition("\n")[0]
-        raise Damaged(f"{path} is not a readable checkpoint: {first}") from None
 
 
 def loaded_from(root: Path) -> tuple[int, int] | None:

@@ -6,16 +6,19 @@ replaces every other name by an inert stand-in: a hostile file can at most descr
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ckptop.host.terminal import clean
 from ckptop.store.errors import Damaged
 from ckptop.store.manifest import TensorEntry, TensorIndex
 
@@ -137,12 +140,19 @@ def index_tensors(path: Path) -> TensorIndex:
             offsets = _record_offsets(file, archive, pickled.filename.removesuffix("data.pkl") + "data/")
         entries = [_entry(name, tensor, offsets) for name, tensor in _walk(tree, "", _Walked())]
         return TensorIndex(file=path.name, tensors=entries)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, struct.error, RecursionError, MemoryError,
-            NotImplementedError, zipfile.LargeZipFile) as error:  # fmt: skip
-        raise Damaged(f"{path} cannot be read as a checkpoint: {error}") from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, pickle.UnpicklingError, EOFError, struct.error,
+            RuntimeError, MemoryError) as error:  # fmt: skip
+        said = clean(str(error)) or type(error).__name__
+        raise Damaged(
+            f"{path} cannot be read as a checkpoint: {said}; `ckptop verify` tells whether it changed"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise Damaged(f"{path} cannot be read as a checkpoint: its directory points outside of it") from None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
         # A pickle is a program; one that was not written by torch.save fails in any of these ways.
-        raise Damaged(f"{path} does not hold what torch.save writes: {error}") from None
+        raise Damaged(f"{path} does not hold what torch.save writes: {clean(str(error))}") from None
 
 
 def _record_offsets(file: Any, archive: zipfile.ZipFile, prefix: str) -> dict[str, int | None]:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import xxhash
 
+from ckptop.host.terminal import clean
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
@@ -36,6 +37,13 @@ FORMAT_VERSION = 1
 """`version` in every checkpoint file."""
 
 State = dict[str, Any]
+
+_UNREADABLE = (
+    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
+    MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""How torch answers bytes that `torch.save` did not write: it takes what is no zip for a pickle of old, which is a
+program, and runs it as far as it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +169,27 @@ def read_state(path: Path, device: str | torch.device | None = None) -> State:
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
     except pickle.UnpicklingError as error:
-        first = str(error).partition("\n")[0]
-        raise Damaged(f"{path} was not loaded: it is not plain tensors and data ({first})") from None
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, struct.error, zipfile.BadZipFile) as error:
-        # torch takes any file that is no zip for a pickle of old, and reads it as far as it gets
-        first = str(error).partition("\n")[0]
-        raise Damaged(f"{path} is not a readable checkpoint: {first}") from None
+        raise Damaged(
+            f"{path} was not loaded: it is not plain tensors and data ({_reason(error)}). Load another; a file "
+            "that holds objects has to be saved again as a state_dict"
+        ) from None
+    except _UNREADABLE as error:
+        raise Damaged(
+            f"{path} is not a readable checkpoint ({_reason(error)}); it was not loaded. "
+            "Load another, such as an older one"
+        ) from None
     if not isinstance(state, dict):
         raise Damaged(f"{path} holds a {type(state).__name__}, not a checkpoint")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to load the file all the same."""
+    text = str(error)
+    lines = (text.partition("WeightsUnpickler error: ")[2] or text).splitlines()
+    telling = (line.strip() for line in lines if line.strip() and "weights_only" not in line)
+    said = clean(next(telling, "nothing more is known").partition(". ")[0].removesuffix("."))
+    return said if isinstance(error, RuntimeError | pickle.UnpicklingError) else f"{type(error).__name__}: {said}"
 
 
 def build_state(
@@ -218,8 +238,8 @@ def holds_same(path: Path, parts: Mapping[str, Any]) -> bool:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return all(key in saved and _is_same(part, saved[key]) for key, part in parts.items())
-    except (RuntimeError, OSError, pickle.UnpicklingError, NotImplementedError):
-        return False  # deflated, deleted meanwhile, or of a kind of tensor that has no bytes to compare
+    except (OSError, pickle.UnpicklingError, *_UNREADABLE):
+        return False  # damaged, deflated, deleted meanwhile, or of a kind of tensor that has no bytes to compare
 
 
 def _is_same(one: Any, other: Any) -> bool:
