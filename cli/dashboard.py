@@ -32,9 +32,16 @@ def open_dashboard(store_path: Path) -> int:
         raise UsageError(f"the dashboard needs a terminal; `ckptop ls {store_path}` prints the runs")
     from ckptop.tui.app import run_dashboard
 
-    code = run_dashboard(store.root)
+    code = run_dashboard(store.root, tasks=_tasks)
     say_who_goes_on(store)
     return code
+
+
+def _tasks() -> list[str]:
+    """Names of the registered tasks; the dashboard itself knows nothing of trainers."""
+    from ckptop.trainer.registry import task_names
+
+    return task_names()
 
 
 def say_who_goes_on(store: Store) -> None:

@@ -13,7 +13,7 @@ from store_fixture import DEFAULT_RUNS, RunPlan, build_store
 from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.records import Actor
 from ckptop.store.registry import ReleaseLine, append_release
-from ckptop.tui import actions
+from ckptop.tui import judging, trainers
 from ckptop.tui.child import Answer, command_line, run_ckptop
 from ckptop.tui.screens.confirm import Confirm
 from ckptop.tui.screens.dialog import Dialog
@@ -275,7 +275,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
             facts = {"model": "digits", "version": "1.0.0"}
         return Answer(0, facts, "")
 
-    monkeypatch.setattr(actions, "run_ckptop", answer)
+    monkeypatch.setattr(judging, "run_ckptop", answer)
+    monkeypatch.setattr(trainers, "run_ckptop", answer)
     return calls
 
 
@@ -415,7 +416,7 @@ async def test_a_child_that_fails_has_its_last_line_shown(
     async def fail(_: Sequence[str]) -> Answer:
         return Answer(13, {}, "mine is running (pid 7)")
 
-    monkeypatch.setattr(actions, "run_ckptop", fail)
+    monkeypatch.setattr(trainers, "run_ckptop", fail)
     await open_dialog(dashboard, ResumeScreen, "r")
 
     await press_yes(dashboard)

@@ -81,7 +81,7 @@ async def test_dialogs_are_harmless_too(store: Path, key: str, dialog: type[obje
 
 async def test_a_hostile_error_in_a_toast_is_plain_text(store: Path) -> None:
     async with open_dashboard(store, size=(80, 24)) as dashboard:
-        dashboard.screen.actions.say(EVIL, "error")
+        dashboard.screen.front.say(EVIL, "error")
         await dashboard.pilot.pause()
         assert_harmless(dashboard)
         assert dashboard.app.is_running
@@ -164,7 +164,7 @@ async def test_a_reader_that_fails_as_a_whole_says_so_and_goes_on(store: Path, m
                 raise MemoryError("nobody thought of this")
             return original(*arguments, **options)
 
-        monkeypatch.setattr("ckptop.tui.screens.main.RETRY_SECONDS", 0.01)
+        monkeypatch.setattr("ckptop.tui.screens.reading.RETRY_SECONDS", 0.01)
         monkeypatch.setattr(dashboard.reader.look, "read", fail_once)
         dashboard.reader.wake()
         await dashboard.until(lambda: dashboard.toasts, "the complaint")

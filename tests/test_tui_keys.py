@@ -14,13 +14,17 @@ from textual.events import MouseScrollDown
 from ckptop.tui.app import CkptopApp
 from ckptop.tui.keys import MOVEMENT
 from ckptop.tui.screens.confirm import Confirm
+from ckptop.tui.screens.control import ControlScreen
 from ckptop.tui.screens.help import HelpScreen
 from ckptop.tui.screens.main import HINT, MainScreen
 from ckptop.tui.screens.promote import PromoteScreen
 from ckptop.tui.screens.prune import PruneScreen
 from ckptop.tui.screens.resume import ResumeScreen
+from ckptop.tui.screens.train import TrainScreen
+from ckptop.tui.screens.why import WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.form import Choice
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import RunsList
@@ -378,7 +382,7 @@ async def test_L_turns_the_y_axis_from_log_to_linear(dashboard: Dashboard) -> No
     def foot() -> str:
         return dashboard.screen_text()
 
-    assert "log" in foot()
+    await dashboard.until(lambda: "  log " in foot(), "the chart")
     await dashboard.press("2", "L")
     await dashboard.until(lambda: "  log " not in foot(), "a linear axis")
     await dashboard.press("L")
@@ -406,6 +410,9 @@ async def test_a_walks_the_x_axes(dashboard: Dashboard) -> None:
         (["3", "p"], PromoteScreen),
         (["3", "d"], Confirm),
         (["slash", *"sweep-02", "enter", "r"], ResumeScreen),
+        (["x"], ControlScreen),
+        (["W"], WhyScreen),
+        (["T"], TrainScreen),
         (["question_mark"], HelpScreen),
     ],
 )
@@ -425,16 +432,20 @@ async def test_a_key_opens_its_dialog_and_escape_leaves_it(
     await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
 
 
-async def test_resume_of_a_live_run_says_why_not(dashboard: Dashboard) -> None:
-    await dashboard.press("r")
+async def test_a_run_that_can_neither_be_resumed_nor_forked_says_why(tmp_path: Path) -> None:
+    store = build_store(tmp_path / "runs", [RunPlan(name="young", checkpoints=0)])
+    async with open_dashboard(store) as dashboard:
+        await dashboard.press("r")
 
-    assert dashboard.toasts == ["digits-cnn is running already."]
+        assert dashboard.toasts == ["young is running already."]
 
 
-async def test_r_in_the_table_resumes_too(dashboard: Dashboard) -> None:
-    await dashboard.press("3", "r")
+async def test_r_in_the_table_means_the_checkpoint_at_the_cursor(dashboard: Dashboard) -> None:
+    await dashboard.press("3", "j", "r")
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, ResumeScreen), "the form")
+    await dashboard.pilot.pause()
 
-    assert dashboard.toasts == ["digits-cnn is running already."]
+    assert dashboard.app.screen.query_one("#from", Choice).chosen == 2
 
 
 async def test_u_without_a_deletion_says_so(dashboard: Dashboard) -> None:
@@ -478,11 +489,15 @@ async def test_the_hint_stands_until_a_key(dashboard: Dashboard) -> None:
 
 
 async def test_the_footer_names_the_keys_of_the_pane_in_focus(dashboard: Dashboard) -> None:
-    assert dashboard.text("#footer").startswith(" Enter Open   r Resume   D Delete old   p Promote   / Filter   ? Help")
+    assert dashboard.text("#footer").startswith(
+        " Enter Open  r Fork  x Control  D Delete old  p Promote  / Filter  ? Help"
+    )
 
     await dashboard.press("2")
 
-    assert dashboard.text("#footer").startswith(" Enter Enlarge   [ ] Smooth   L Log y   a x axis   / Filter   ? Help")
+    assert dashboard.text("#footer").startswith(
+        " Enter Enlarge   [ ] Smooth   L Log y   a x axis   / Filter   T Train   ? Help"
+    )
 
 
 async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -> None:

@@ -311,7 +311,7 @@ def test_a_crashed_run_says_what_to_do(look: StoreLook) -> None:
     detail = look.read(replace(ALL, selected="sweep-03")).detail
 
     assert detail is not None
-    assert detail.facts[0] == ("error", "its process is gone; r resumes")
+    assert detail.facts[:2] == (("error", "its process is gone"), ("next", "r resumes · Enter says why"))
 
 
 def test_a_run_that_ended_after_the_first_look_is_read_whole(look: StoreLook, store: Path) -> None:

@@ -219,18 +219,18 @@ def test_no_checkpoint_yet_says_when_the_first_comes() -> None:
 # Facts and hardware.
 
 
-def test_a_long_fact_is_cut_on_the_right_and_an_error_stands_out() -> None:
+def test_an_error_has_three_lines_and_is_cut_on_the_right() -> None:
     shown = snapshot()
     assert shown.detail is not None
-    shown = replace(shown, detail=replace(shown.detail, facts=(("error", "x" * 99), ("epoch", "62 of 100"))))
+    shown = replace(shown, detail=replace(shown.detail, facts=(("error", "x" * 199), ("epoch", "62 of 100"))))
 
     lines = lines_of(Facts(), shown, 46, 9)
 
     assert lines[0].startswith("─ digits-cnn ")
     assert lines[0].endswith("● running ─")
-    assert lines[1].endswith("…")
-    assert cell_width(lines[1]) <= 46
-    assert lines[2] == " epoch      62 of 100"
+    assert [line.split()[-1] for line in lines[1:4]] == ["x" * 32, "x" * 32, "x" * 31 + "…"]
+    assert all(cell_width(line) <= 46 for line in lines)
+    assert lines[4] == " epoch      62 of 100"
 
 
 def test_a_gpu_shows_its_figures_and_whose_memory_it_is() -> None:

@@ -1,6 +1,6 @@
 """The dashboard as an application: themes, the terminal's manners, and the way in.
 
-Small on purpose: what is on screen is in `screens`, what is read in `reader`, what keys do in `actions`.
+Small on purpose: what is on screen is in `screens`, what is read in `reader`, what keys do behind `screens.acting`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +30,7 @@ from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.style import CSS
 from ckptop.tui.theme import CKPTOP_DARK, THEMES
 from ckptop.tui.tight_update import TightUpdate
+from ckptop.tui.trainers import Tasks
 
 THEME_VARIABLE = "CKPTOP_THEME"
 """Name of a Textual theme to use instead of our dark one."""
@@ -72,9 +72,15 @@ class CkptopApp(App[None]):
         binding("ctrl+z", "suspend_process", "app.suspend", "Suspend", "Back to the shell; fg returns"),
     ]
 
-    def __init__(self, reader: StoreReader) -> None:
+    def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
+        """The dashboard of one store.
+
+        Args:
+            reader: What reads it.
+            tasks: Names the tasks that can be trained.
+        """
         super().__init__()
-        self._reader = reader
+        self._reader, self._tasks = reader, tasks
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -83,7 +89,7 @@ class CkptopApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen; pushing it on top of an empty one would paint twice."""
-        return MainScreen(self._reader)
+        return MainScreen(self._reader, self._tasks)
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         # Textual's own name: the only place where every partial repaint passes.
@@ -94,20 +100,18 @@ class CkptopApp(App[None]):
         return [*super().get_line_filters(), StrippingFilter()]
 
 
-def run_dashboard(store_path: Path, *, quit_note: Callable[[], list[str]] | None = None) -> int:
+def run_dashboard(store_path: Path, *, tasks: Tasks = tuple) -> int:
     """Open the dashboard on a store and return when it is left.
 
     Args:
         store_path: The store's root; it need not exist yet.
-        quit_note: Asked after the terminal is back to normal; its lines are printed.
+        tasks: Names the tasks that can be trained; asked in a thread, when a person wants to train.
 
     Returns:
         The exit code: 0, or 1 where the dashboard itself failed.
     """
     # With SIGHUP ignored (nohup) and its terminal gone, Textual would spin on a dead descriptor.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    app = CkptopApp(StoreReader(store_path))
+    app = CkptopApp(StoreReader(store_path), tasks)
     app.run()
-    for line in quit_note() if quit_note is not None else []:
-        print(line)
     return app.return_code or 0

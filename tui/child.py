@@ -1,9 +1,10 @@
-"""`ckptop … --json` as a child: what needs torch, or outlives us, never happens in the dashboard's own process."""
+"""`ckptop …` as a child: what needs torch, or outlives us, never happens in the dashboard's own process."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from ckptop.store.errors import DiskError
 
 ERROR_LIMIT = 300
 """Characters of a child's complaint that are shown."""
+LINE_LIMIT = 2000
+"""Characters of one line of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +42,47 @@ def command_line(arguments: Sequence[str]) -> list[str]:
 
 async def run_ckptop(arguments: Sequence[str]) -> Answer:
     """Run `ckptop` with `arguments` and `--json`; the child ends with us only if it is done anyway."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command_line(arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in this terminal is not for it
-        )
-    except OSError as refused:
-        return Answer(DiskError.exit_code, {}, f"ckptop {arguments[0]} could not be started: {refused.strerror}")
-    out, complaint = await process.communicate()
+    code, out, error = await _run(arguments[0], command_line(arguments))
     try:
         facts = json.loads(out)
     except ValueError:
         facts = {}
-    lines = [line for line in complaint.decode(errors="replace").splitlines() if line.strip()]
-    error = clean(lines[-1].removeprefix("Error: "), ERROR_LIMIT) if lines else ""
+    return Answer(code, facts if isinstance(facts, dict) else {}, error)
+
+
+async def read_ckptop(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """What `ckptop` prints for people with `arguments`, line by line and cleaned; and its error, empty without one.
+
+    Where the wait is cancelled, the child is ended too: nobody will read it.
+    """
+    argv = [sys.executable, "-m", "ckptop.cli", *arguments]
+    _, out, error = await _run(arguments[0], argv, for_reading=True)
+    return [clean(line, LINE_LIMIT) for line in out.decode(errors="replace").splitlines()], error
+
+
+async def _run(command: str, argv: Sequence[str], *, for_reading: bool = False) -> tuple[int, bytes, str]:
+    """Exit code, output and complaint of a child; the complaint is empty where all went well."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"} if for_reading else None,  # glyphs are ours to translate
+            start_new_session=True,  # Ctrl-C in this terminal is not for it
+        )
+    except OSError as refused:
+        return DiskError.exit_code, b"", f"ckptop {command} could not be started: {refused.strerror}"
+    try:
+        out, complaint = await process.communicate()
+    except asyncio.CancelledError:
+        if for_reading and process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
     code = process.returncode if process.returncode is not None else 1
-    if code != 0 and not error:
-        error = f"ckptop {arguments[0]} ended with code {code}"
-    return Answer(code, facts if isinstance(facts, dict) else {}, error if code != 0 else "")
+    if code == 0:
+        return code, out, ""
+    lines = [line for line in complaint.decode(errors="replace").splitlines() if line.strip()]
+    error = clean(lines[-1].removeprefix("ckptop: "), ERROR_LIMIT) if lines else ""
+    return code, out, error or f"ckptop {command} ended with code {code}"

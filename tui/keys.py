@@ -6,6 +6,8 @@ so a key cannot be named where it does not work.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from textual.binding import Binding, BindingType
 
 _KEY_NAMES = {
@@ -64,6 +66,15 @@ def binding(
         shown_as: How the footer writes the key, where it stands for a neighbour too.
     """
     return Binding(keys, action, description, show=show, id=name, tooltip=tooltip, key_display=shown_as)
+
+
+class Shown(NamedTuple):
+    """A key in the footer."""
+
+    binding: Binding
+    text: str
+    off: bool = False
+    """Whether it can do nothing here but say why."""
 
 
 MOVEMENT: list[BindingType] = [

@@ -20,7 +20,9 @@ from ckptop.store.store import Store
 from ckptop.store.views import RunView
 from ckptop.tui.logs import RunLogs, last_values_of
 from ckptop.tui.model import LIVE_STATES, CheckpointTableModel, Hardware, RunDetail, RunRow, Snapshot
-from ckptop.tui.presenting import run_facts, run_row, table_model, unreadable_row
+from ckptop.tui.powers import powers_of
+from ckptop.tui.presenting import run_row, table_model, unreadable_row
+from ckptop.tui.run_facts import run_facts, why_of
 from ckptop.tui.run_views import RunViews
 from ckptop.tui.sampling import HardwareSampler
 from ckptop.tui.sorting import sort_runs
@@ -143,7 +145,7 @@ class StoreLook:
         if view is None:
             return unreadable_row(name, FileNotFoundError(f"{name} is gone"))
         try:
-            return run_row(view, self._best_of(view), trend, problem)
+            return run_row(view, self._best_of(view), trend, problem, why_of(view))
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             return unreadable_row(name, error)
 
@@ -204,10 +206,11 @@ class StoreLook:
             detail = RunDetail(
                 row=row,
                 root=view.root,
-                facts=run_facts(view, last_values, row.problem, now),
+                facts=run_facts(view, last_values, row, now),
                 table=self._table_of(view, asked),
                 curves=curves,
                 view=view,
+                powers=powers_of(view, self._refusal()),
             )
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             row = unreadable_row(name, error)
@@ -220,7 +223,12 @@ class StoreLook:
         old = self._detail
         if old is None or (old.row, old.facts, old.table, old.curves) != (new.row, new.facts, new.table, new.curves):
             return new
-        return old
+        return old if old.powers == new.powers else new
+
+    def _refusal(self) -> str | None:
+        """Why nothing here may be changed."""
+        store = self._views.store
+        return None if store.writable else clean(store.problem or "The store is read-only.")
 
     def _table_of(self, view: RunView, asked: Asked) -> CheckpointTableModel:
         damaged = asked.damaged.get(view.name, {})

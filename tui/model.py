@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # NumPy takes 0.1 s to import: charts come after the first pa
     from ckptop.store.checkpoint_info import CheckpointInfo
     from ckptop.store.views import RunView
     from ckptop.tui.curves import Curves
+    from ckptop.tui.powers import Powers
 
 STATE_ORDER = (
     "running", "starting", "paused", "stalled", "crashed", "failed", "unreadable", "unknown", "stopped",
@@ -37,7 +38,9 @@ class RunRow(msgspec.Struct, frozen=True, eq=False):
     label: str
     state: str
     problem: str | None = None
-    """One clear line where the state is unreadable or a run is ill."""
+    """One clear line about what cannot be read."""
+    why: str | None = None
+    """What ended it or makes it ill, in one clear line."""
     parent: str | None = None
     """Name of the run it forked from."""
     step: int = 0
@@ -105,6 +108,8 @@ class RunDetail(msgspec.Struct, frozen=True, eq=False):
     log_problem: str | None = None
     view: RunView | None = None
     """As the store read it; None where it could not."""
+    powers: Powers | None = None
+    """What may be done to its trainer from here; None with `view`."""
 
 
 class GpuHistory(msgspec.Struct, frozen=True):

@@ -1,33 +1,32 @@
-"""From what the store read to what panes show: rows, facts and the checkpoint table, all strings cleaned."""
+"""From what the store read to what panes show: the rows of both lists, all strings cleaned."""
 
 from __future__ import annotations
 
 import math
 import os
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ckptop.host.terminal import clean
-from ckptop.host.units import distinct_decimals, format_age, format_count, format_value
+from ckptop.host.units import distinct_decimals
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.layout import manifest_path
 from ckptop.store.manifest import to_number
 from ckptop.store.registry import ReleaseLine
 from ckptop.store.views import RunView
-from ckptop.tui.model import LIVE_STATES, CheckpointRow, CheckpointTableModel, RunRow
+from ckptop.tui.model import CheckpointRow, CheckpointTableModel, RunRow
 
 TEXT_LIMIT = 300
 """Characters of any one string out of a file."""
 
 MOST_METRIC_COLUMNS = 6
 
-CONFIG_FACTS = ("batch_size", "model", "scheduler")
 
-
-def run_row(view: RunView, best: CheckpointInfo | None, trend: tuple[float, ...], problem: str | None) -> RunRow:
-    """The line of a run; `problem` goes before the view's own."""
+def run_row(
+    view: RunView, best: CheckpointInfo | None, trend: tuple[float, ...], problem: str | None, why: str | None
+) -> RunRow:
+    """The line of a run; `problem` goes before the view's own, and `why` is what ended it or makes it ill."""
     record, status = view.record, view.status
     said = problem or view.problem
     pid = status.process.pid if status is not None and status.process.host == os.uname().nodename else None
@@ -36,6 +35,7 @@ def run_row(view: RunView, best: CheckpointInfo | None, trend: tuple[float, ...]
         label=clean(view.name, TEXT_LIMIT),
         state=view.state,
         problem=clean(said, TEXT_LIMIT) if said is not None else None,
+        why=clean(why, TEXT_LIMIT) if why is not None else None,
         parent=record.parent.run if record is not None and record.parent is not None else None,
         step=status.step if status is not None else 0,
         total_steps=status.total_steps if status is not None else None,
@@ -170,94 +170,3 @@ def _decimals(view: RunView, name: str) -> int:
     if len(values) < 2:
         return distinct_decimals(None, None)
     return max(distinct_decimals(values[-1], values[-2]), distinct_decimals(values[0], values[1]))
-
-
-def run_facts(
-    view: RunView, last_values: Mapping[str, float], problem: str | None, now: float
-) -> tuple[tuple[str, str], ...]:
-    """Label and text of what is known of a run, what went wrong first.
-
-    Args:
-        view: The run.
-        last_values: Newest logged value of each metric.
-        problem: One line about what could not be read, or None.
-        now: Seconds since the epoch.
-    """
-    facts: list[tuple[str, str]] = []
-    if problem is not None:
-        facts.append(("problem", problem))
-    facts += _ending(view)
-    facts += _position(view)
-    facts += _values(view, last_values)
-    facts += _times(view, now)
-    return tuple((label, clean(text, TEXT_LIMIT)) for label, text in facts)
-
-
-def _ending(view: RunView) -> list[tuple[str, str]]:
-    leaving = view.status.exit if view.status is not None else None
-    if view.state == "crashed":
-        return [("error", "its process is gone; r resumes")]
-    if leaving is not None and leaving.error:
-        return [("error", leaving.error)]
-    return []
-
-
-def _position(view: RunView) -> list[tuple[str, str]]:
-    facts = []
-    record, status = view.record, view.status
-    if record is not None:
-        parts = [record.task]
-        if record.data is not None and record.data.path != record.task:
-            parts.append(record.data.path)
-        if record.seed is not None:
-            parts.append(f"seed {record.seed}")
-        facts.append(("task", " · ".join(parts)))
-        if record.parent is not None:
-            facts.append(("fork of", record.parent.run))
-    if status is not None:
-        total = f" of {format_count(status.total_epochs)}" if status.total_epochs else ""
-        facts.append(("epoch", format_count(status.epoch) + total))
-        total = f" of {format_count(status.total_steps)}" if status.total_steps else ""
-        pace = ""
-        if status.step_seconds and view.state == "running":
-            rate = 1 / status.step_seconds
-            pace = f" · {format_value(rate)} steps/s" if rate >= 1 else f" · {format_value(1 / rate)} s a step"
-        facts.append(("step", format_count(status.step) + total + pace))
-    return facts
-
-
-def _values(view: RunView, last_values: Mapping[str, float]) -> list[tuple[str, str]]:
-    facts = []
-    config = view.record.config if view.record is not None else {}
-    if view.result:
-        metric = view.metric.name.removeprefix("val/") if view.metric is not None else ""
-        named = [name for name in view.result if name == f"test/{metric}"] or list(view.result)[:1]
-        facts.append(("result", " · ".join(f"{name} {format_value(view.result[name])}" for name in named)))
-    if "lr" in last_values:
-        scheduler = config.get("scheduler")
-        suffix = f" · {scheduler}" if isinstance(scheduler, str) and scheduler else ""
-        facts.append(("lr", format_value(last_values["lr"]) + suffix))
-    for name in ("grad_norm", "train/grad_norm"):
-        if name in last_values:
-            facts.append(("grad norm", format_value(last_values[name])))
-            break
-    return facts
-
-
-def _times(view: RunView, now: float) -> list[tuple[str, str]]:
-    facts = []
-    record, live = view.record, view.state in LIVE_STATES
-    if record is not None and record.attempts:
-        attempt = record.attempts[-1]
-        resumed = f" · resumed at step {format_count(attempt.from_step)}" if attempt.from_step else ""
-        facts.append(("attempt", format_count(attempt.attempt) + resumed))
-        clock = time.strftime("%H:%M", time.localtime(attempt.time))
-        facts.append(("started", f"{_ago(now - attempt.time, live=False, now=now)} · {clock}"))
-    if view.checkpoints:
-        facts.append(("saved", _ago(now - view.checkpoints[-1].time, live=live, now=now)))
-    return facts
-
-
-def _ago(seconds: float, *, live: bool, now: float) -> str:
-    text = format_age(seconds, live=live, now=now)
-    return text if text[:4].isdigit() and "-" in text else f"{text} ago"

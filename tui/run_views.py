@@ -10,9 +10,9 @@ from ckptop.store.errors import StoreError
 from ckptop.store.files import read_json
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.records import LIVE_PHASES, Status
-from ckptop.store.state import derive_state
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
+from ckptop.tui.heartbeats import Heartbeats
 
 Stamps = tuple[int, ...]
 
@@ -34,8 +34,9 @@ class Changes:
 class RunViews:
     """Views by run name; an exception stands where a run could not even be looked at."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, heartbeats: Heartbeats | None = None) -> None:
         self.store = store
+        self._heartbeats = heartbeats or Heartbeats()
         self.problem: str | None = None
         """Why the store cannot be listed."""
         self._views: dict[str, RunView | Exception] = {}
@@ -89,6 +90,7 @@ class RunViews:
         gone = frozenset(self._views.keys() - names)
         for name in gone:
             del self._views[name]
+        self._heartbeats.forget(gone)
         new = names - self._views.keys()
         self._unread = sorted(new, key=lambda name: (_stamp(RunPaths(self._root_of(name)).record), name))
         return gone
@@ -117,32 +119,48 @@ class RunViews:
             if not is_named:
                 return self._with_time_passed(name)
         try:
-            return self.store.run(name)
+            return self._judged(self.store.run(name))
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             return error
+
+    def _judged(self, view: RunView) -> RunView:
+        """The view with its state as the heartbeats seen here tell it; the very same where that changes nothing."""
+        if view.status is None or view.status.phase not in LIVE_PHASES or view.state == "unreadable":
+            return view
+        state = self._heartbeats.state_of(view.name, view.status)
+        if state == "crashed" and not self._is_known_crashed(view.name):
+            status = read_json(view.paths.status, Status)
+            if status != view.status:  # it ended well between our look at its status and the one at its process
+                return self._judged(self.store.run(view.name))
+        return replace(view, state=state) if state != view.state else view
+
+    def _is_known_crashed(self, name: str) -> bool:
+        known = self._views.get(name)
+        return isinstance(known, RunView) and known.state == "crashed"
 
     def _with_status(self, old: RunView) -> RunView | Exception:
         """The view with its status read anew; all of it where the phase changed, for an end brings results."""
         try:
             status = read_json(old.paths.status, Status)
             if old.status is not None and status.phase == old.status.phase and old.problem is None:
-                return replace(old, status=status, state=derive_state(status))
-            return self.store.run(old.name)
+                return self._judged(replace(old, status=status))
+            return self._judged(self.store.run(old.name))
         except Exception:  # noqa: BLE001  the full reading says what is wrong
             try:
-                return self.store.run(old.name)
+                return self._judged(self.store.run(old.name))
             except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
                 return error
 
-    def _with_time_passed(self, name: str) -> RunView | None:
+    def _with_time_passed(self, name: str) -> RunView | Exception | None:
         """The view of a live run whose process is gone, or which has stalled; None where it is as it was."""
         old = self._views.get(name)
-        if not isinstance(old, RunView) or old.status is None or old.status.phase not in LIVE_PHASES:
+        if not isinstance(old, RunView):
             return None
-        if old.state == "unreadable":
-            return None
-        state = derive_state(old.status)
-        return replace(old, state=state) if state != old.state else None
+        try:
+            judged = self._judged(old)
+        except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
+            return error
+        return judged if judged is not old else None
 
 
 def _slow_stamps(root: Path) -> Stamps:

@@ -21,8 +21,11 @@ ModalScreen { align: center middle; background: $background 70%; }
 #sheet Field { background: $background; color: $foreground; padding: 0; }
 #sheet Field:focus { background: $primary-muted; background-tint: $primary-muted; }
 #plan { height: 9; }
-HelpScreen { background: $background; }
+#menu { height: 8; }
+HelpScreen, WhyScreen { background: $background; }
 #keys { width: 100%; height: 100%; }
+WhyScreen { layout: vertical; align: left top; }
+#page { width: 100%; height: 1fr; }
 
 ToastRack { overflow-y: hidden; }
 Toast {

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from ckptop.host.units import cell_width
+from ckptop.host.units import cell_width, shorten_right
 from ckptop.tui.ascii_art import TO_ASCII, wants_ascii
 from ckptop.tui.theme import Palette
 
@@ -69,6 +69,29 @@ def pad(text: str, width: int) -> str:
 def pad_left(text: str, width: int) -> str:
     """`text` with spaces on its left, by cells; longer text stays as it is."""
     return " " * (width - cell_width(text)) + text
+
+
+def wrapped(text: str, width: int, most: int | None = None) -> list[str]:
+    """`text` in lines of at most `width` cells, broken between words where that is possible; at least one line.
+
+    Args:
+        text: Clean; blanks at a break are dropped.
+        width: Cells of a line; at least 1.
+        most: At most so many lines, the last cut with an ellipsis.
+    """
+    lines: list[str] = []
+    rest = text
+    while cell_width(rest) > width and (most is None or len(lines) < most - 1):
+        end, cells = 0, 0
+        while cells + cell_width(rest[end]) <= width:
+            cells += cell_width(rest[end])
+            end += 1
+        end = max(1, end)
+        blank = rest.rfind(" ", 1, end + 1)
+        cut = blank if blank > 0 and rest[:blank].strip() else end
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return [*lines, shorten_right(rest, width)]
 
 
 def bar(fraction: float, width: int, tone: str = "accent") -> tuple[Span, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -21,6 +21,8 @@ from textual.widgets import Input
 
 from ckptop.host.terminal import clean
 from ckptop.host.units import cell_width, shorten_right
+from ckptop.store.errors import UsageError
+from ckptop.store.names import check_run_name
 from ckptop.tui.keys import binding
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.form import Buttons, Field, Text
@@ -32,7 +34,9 @@ T = TypeVar("T")
 SHEET_WIDTH = 76
 
 
-class _Rule(Lines):
+class SheetRule(Lines):
+    """The heavy rule with the title of a sheet."""
+
     GROUND = "panel"
 
     def __init__(self, title: str) -> None:
@@ -41,6 +45,7 @@ class _Rule(Lines):
         self.styles.height = 1
 
     def compose_lines(self, size: Size) -> list[Line]:
+        """The rule."""
         return [rule_line(size.width, self._title, focused=True)]
 
 
@@ -73,7 +78,7 @@ class Dialog(ModalScreen[T | None], Generic[T]):
     def compose(self) -> ComposeResult:
         """The sheet."""
         with Vertical(id="sheet"):
-            yield _Rule(self._title)
+            yield SheetRule(self._title)
             yield Text([Line()])
             yield from self.fields()
             yield Text([Line()])
@@ -131,3 +136,30 @@ def shown_command(arguments: Sequence[str], store: Path, width: int = SHEET_WIDT
         rows[-1] += " " + word
     rows += [""] * (2 - len(rows))
     return [Line((Span(shorten_right(row, width), "muted"),)) for row in rows]
+
+
+def settings_in(text: str) -> list[str]:
+    """The `key=value` words of a field, quotes as in a shell.
+
+    Raises:
+        UsageError: A quote is not closed, or a word is no setting.
+    """
+    try:
+        settings = shlex.split(text)
+    except ValueError:
+        raise UsageError("a quote is not closed") from None
+    for setting in settings:
+        if not setting.partition("=")[0] or "=" not in setting:
+            raise UsageError(f"{setting!r} is not key=value")
+    return settings
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, where a new run may have it.
+
+    Raises:
+        UsageError: It cannot name a run, or one of that name exists.
+    """
+    if check_run_name(name) in taken:
+        raise UsageError(f"{name} exists; choose another name")
+    return name

@@ -5,19 +5,12 @@ Values go down: one snapshot, bound to each pane. Messages come up: what the cur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container
-from textual.layout import Layout
 from textual.reactive import reactive
-from textual.screen import Screen
-from textual.widget import Widget
-from textual.worker import get_current_worker
 
-from ckptop.tui.actions import Actions
 from ckptop.tui.keys import binding
 from ckptop.tui.layout import (
     CHECKPOINTS,
@@ -27,13 +20,13 @@ from ckptop.tui.layout import (
     PANES,
     PLOTS,
     RUNS,
-    RegionLayout,
     Wants,
     arrange,
 )
-from ckptop.tui.messages import ReadFailed, SnapshotRead
-from ckptop.tui.model import Snapshot
 from ckptop.tui.reader import StoreReader
+from ckptop.tui.screens.acting import ActingScreen
+from ckptop.tui.trainers import Tasks
+from ckptop.tui.widgets.body import Body
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.facts import Facts
 from ckptop.tui.widgets.filter_prompt import FilterPrompt
@@ -41,37 +34,18 @@ from ckptop.tui.widgets.footer import Footer
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.header import Header
 from ckptop.tui.widgets.plots import Plots
-from ckptop.tui.widgets.runs_list import RunsList
-
-if TYPE_CHECKING:
-    from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.tui.widgets.runs_list import DEAD_STATES, RunsList
 
 HINT = "Tab moves, Enter opens, ? lists every key."
 """Shown until the first key."""
 
 
-RETRY_SECONDS = 5.0
-"""After a look that failed as a whole."""
-
-
-class Body(Container):
-    """The panes, placed by `tui.layout`."""
-
-    def __init__(self, *children: Widget, id: str) -> None:  # noqa: A002  Textual's name
-        super().__init__(*children, id=id)
-        self.regions = RegionLayout()
-
-    @property
-    def layout(self) -> Layout:
-        """Our own."""
-        return self.regions
-
-
-class MainScreen(Screen[None]):
+class MainScreen(ActingScreen):
     """Runs, Plots, Checkpoints and Hardware."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("slash", "filter", "main.filter", "Filter", "Filter runs or checkpoints", show=True),
+        binding("T", "train", "main.train", "Train", "Train something new in the background", show=True),
         binding("question_mark", "help", "main.help", "Help", "List every key", show=True),
         binding("tab", "next_pane(1)", "main.next-pane", "Next pane", "Go to the next pane"),
         binding("shift+tab", "next_pane(-1)", "main.previous-pane", "Previous pane", "Go to the pane before"),
@@ -86,15 +60,12 @@ class MainScreen(Screen[None]):
         binding("u", "undo", "main.undo", "Undo", "Take the last deletion back"),
     ]
 
-    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     full: reactive[str | None] = reactive(None, repaint=False)
     """The pane shown alone."""
 
-    def __init__(self, reader: StoreReader) -> None:
-        super().__init__()
-        self._reader = reader
+    def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
+        super().__init__(reader, tasks)
         self._hint = HINT
-        self.actions = Actions(self, reader)
 
     def compose(self) -> ComposeResult:
         """Header, panes in the order of Tab, footer."""
@@ -112,39 +83,9 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Start looking at the store."""
         self.query_one(RunsList).focus()
-        self.call_after_refresh(self._read_store)
-
-    def on_unmount(self) -> None:
-        """Let the reader thread go."""
-        self._reader.stop()
-
-    @work(thread=True, exclusive=True, group="reader", exit_on_error=False)
-    def _read_store(self) -> None:
-        worker = get_current_worker()
-
-        def post(snapshot: Snapshot) -> None:
-            if not worker.is_cancelled:  # cancelled means stale
-                self.post_message(SnapshotRead(snapshot))
-
-        while not worker.is_cancelled and not self._reader.is_stopped:
-            try:
-                self._reader.run(post)
-            except Exception as error:  # noqa: BLE001  a thread must never die silently
-                self.post_message(ReadFailed(error))
-                worker.cancelled_event.wait(RETRY_SECONDS)
+        self.call_after_refresh(self.read_store)
 
     # A new snapshot.
-
-    def on_read_failed(self, message: ReadFailed) -> None:
-        """Say so; the thread tries again."""
-        message.stop()
-        said = str(message.error) or type(message.error).__name__
-        self.actions.say(f"The store cannot be read: {said}", "error")
-
-    def on_snapshot_read(self, message: SnapshotRead) -> None:
-        """Hand the snapshot down."""
-        message.stop()
-        self.snapshot = message.snapshot
 
     def watch_snapshot(self) -> None:
         """Bring layout and footer up to date."""
@@ -202,9 +143,7 @@ class MainScreen(Screen[None]):
             self._relayout()
 
     def _update_footer(self) -> None:
-        snapshot = self.snapshot
-        off = snapshot is not None and not snapshot.writable
-        self.query_one(Footer).show(self.focused, self, hint=self._hint, actions_off=off)
+        self.query_one(Footer).show(self.focused, self, hint=self._hint)
 
     def on_key(self) -> None:
         """The first key takes the hint away."""
@@ -249,8 +188,11 @@ class MainScreen(Screen[None]):
             runs.focus()
 
     def on_runs_list_opened(self) -> None:
-        """Go to the checkpoints of the run."""
-        if not self.query_one(CheckpointTable).has_focus:
+        """Go to the checkpoints of the run; of a dead one, say why."""
+        current = self.query_one(RunsList).current
+        if current is not None and current.state in DEAD_STATES:
+            self.action_why()
+        elif not self.query_one(CheckpointTable).has_focus:
             self.action_pane(CHECKPOINTS)
 
     def on_plots_enlarged(self) -> None:
@@ -273,45 +215,8 @@ class MainScreen(Screen[None]):
         self.query_one(Footer).display = True
         message.target.focus()
 
-    def _checkpoint_at_cursor(self) -> CheckpointInfo | None:
-        table = self.query_one(CheckpointTable)
-        return table.current.info if table.has_focus and table.current is not None else None
-
-    # Actions, each in `tui.actions`.
-
     def action_help(self) -> None:
         """List every key."""
         from ckptop.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen([self.query_one(f"#{name}") for name in PANES], self))
-
-    def action_copy(self) -> None:
-        """Copy what the pane in focus offers."""
-        pane = self.focused
-        if isinstance(pane, RunsList | Plots | CheckpointTable | HardwarePane) and (text := pane.copy_text()):
-            self.app.copy_to_clipboard(text)
-            self.actions.say("Copied.")
-
-    def action_resume(self) -> None:
-        """Resume the run, from the checkpoint under the cursor where one is."""
-        self.actions.resume(self._checkpoint_at_cursor())
-
-    def action_prune(self) -> None:
-        """Delete old checkpoints by rules."""
-        self.actions.prune()
-
-    def action_promote(self) -> None:
-        """Promote the checkpoint under the cursor, or the run's best."""
-        self.actions.promote(self._checkpoint_at_cursor())
-
-    def action_delete(self) -> None:
-        """Delete the marked checkpoints, or the one under the cursor."""
-        self.actions.delete(self.query_one(CheckpointTable).selection())
-
-    def action_verify(self) -> None:
-        """Verify the marked checkpoints, or the one under the cursor."""
-        self.actions.verify(self.query_one(CheckpointTable).selection())
-
-    def action_undo(self) -> None:
-        """Take the last deletion back."""
-        self.actions.undo()

@@ -1,9 +1,8 @@
-"""Resume a run: from where, until when, with what changed; it starts in the background."""
+"""Resume a run, or fork it: from where, as what, until when, with what changed; it starts in the background."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from textual.widget import Widget
@@ -13,35 +12,64 @@ from ckptop.host.units import format_count, shorten_right
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import UsageError
 from ckptop.store.views import RunView
-from ckptop.tui.screens.dialog import SHEET_WIDTH, Dialog, shown_command
+from ckptop.tui.powers import Powers
+from ckptop.tui.screens.dialog import SHEET_WIDTH, Dialog, free_name, settings_in, shown_command
+from ckptop.tui.screens.steer import epochs_of, learning_rate, rate_of, whole_epochs
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.form import Choice, Field, Row, Text
 
 START = "the start"
+SAME, FORK = "same run", "fork named"
 
 
 class ResumeScreen(Dialog[list[str]]):
     """Answers with the arguments of `ckptop resume`."""
 
-    def __init__(self, view: RunView, info: CheckpointInfo | None, store: Path) -> None:
-        super().__init__(f"Resume {view.name}", no="Cancel", yes="Start in background")
-        self._view, self._store = view, store
+    def __init__(
+        self,
+        view: RunView,
+        info: CheckpointInfo | None,
+        store: Path,
+        powers: Powers,
+        *,
+        taken: Collection[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show the form.
+
+        Args:
+            view: The run.
+            info: The checkpoint that was chosen; None for the newest.
+            store: Its store.
+            powers: What may be done: to go on with it, to fork it, or both.
+            taken: Names of the runs there are.
+            settings: Keys to change that are proposed.
+        """
+        self._ways = [way for way, refusal in ((SAME, powers.resume), (FORK, powers.fork)) if refusal is None]
+        super().__init__(f"{'Resume' if SAME in self._ways else 'Fork'} {view.name}", no="Cancel",
+                         yes="Start in background")  # fmt: skip
+        self._view, self._store, self._taken = view, store, taken
+        self._settings = dict(settings or {})
+        self._rate, self._was = self._settings.pop("lr", rate_of(view)), rate_of(view)
         self._sources = _sources(view, info)
         self._problem = ""
 
     def fields(self) -> Sequence[Widget]:
-        """From where, until when, what else, and the command."""
+        """From where, as what, until when, what else; and the command."""
         chosen = len(self._sources) - 1 if self._sources[-1][1].endswith(".pt") else 0
-        status = self._view.status
-        epochs = str(status.total_epochs) if status is not None and status.total_epochs else ""
+        epochs = self._settings.pop("epochs", epochs_of(self._view))
+        other = " ".join(f"{key}={value}" for key, value in self._settings.items())
+        named = [Field("", width=24, id="fork", placeholder="a new name")] if FORK in self._ways else []
         return [
             Row(" from    ", Choice([label for label, _ in self._sources], id="from", chosen=chosen)),
-            Row(" epochs  ", Field(epochs, width=8, id="epochs", type="integer")),
-            Row(" other   ", Field("", width=50, id="other", placeholder="key=value key=value")),
+            Row(" as      ", Choice(self._ways, id="as"), *named),
+            Row(" epochs  ", Field(epochs, width=8, id="epochs", type="integer"),
+                "   lr ", Field(self._rate, width=10, id="lr")),
+            Row(" other   ", Field(other, width=50, id="other", placeholder="key=value key=value")),
             Text([Line()]),
             Text([Line()], id="note"),
             Text([Line(), Line()], id="command"),
-        ]
+        ]  # fmt: skip
 
     def refresh_form(self) -> None:
         """Check the fields, and show what follows from them."""
@@ -55,10 +83,19 @@ class ResumeScreen(Dialog[list[str]]):
         self.query_one("#note", Text).show([Line((Span(" " + shorten_right(note, SHEET_WIDTH - 4), tone),))])
         self.query_one("#command", Text).show(shown_command(arguments, self._store))
 
+    @property
+    def _is_fork(self) -> bool:
+        return self._ways[self.query_one("#as", Choice).chosen] == FORK
+
     def _note(self) -> str:
+        """What a person should know of what the fields say."""
         config = self._view.record.config if self._view.record is not None else {}
         keys = [word.partition("=")[0] for word in self.field("other").split() if "=" in word]
+        if self.field("lr") != self._was:
+            keys.insert(0, "lr")
         was = [f"{clean(key, 30)} was {clean(str(config[key]), 30)}" for key in keys if key in config]
+        if self._is_fork:
+            return ", ".join([*was, f"{clean(self._view.name, 30)} stays as it is"])
         if keys:
             return ", ".join([*was, "the run will no longer be bitwise exact"])
         if self._view.state == "finished" and not self._epochs():
@@ -67,23 +104,24 @@ class ResumeScreen(Dialog[list[str]]):
 
     def _epochs(self) -> str:
         """The field, where it says something new."""
-        status, text = self._view.status, self.field("epochs")
-        return "" if status is not None and text == str(status.total_epochs) else text
+        text = self.field("epochs")
+        return "" if text == epochs_of(self._view) else text
 
     def _arguments(self) -> list[str]:
         selector = self._sources[self.query_one("#from", Choice).chosen][1]
         arguments = ["resume", self._view.name] + ([] if selector == "latest" else ["--from", selector])
+        if self._is_fork:
+            if not self.field("fork"):
+                raise UsageError("a fork needs a name of its own")
+            arguments += ["--fork", free_name(self.field("fork"), self._taken)]
+        elif FORK in self._ways and self.field("fork"):
+            raise UsageError(f"choose {FORK}, or leave the name empty")
         if epochs := self._epochs():
-            if not epochs.isdigit() or int(epochs) < 1:
-                raise UsageError("epochs must be a whole number from 1")
-            arguments += ["--epochs", epochs]
-        try:
-            settings = shlex.split(self.field("other"))
-        except ValueError:
-            raise UsageError("a quote is not closed") from None
-        for setting in settings:
-            if not setting.partition("=")[0] or "=" not in setting:
-                raise UsageError(f"{setting!r} is not key=value")
+            arguments += ["--epochs", str(whole_epochs(epochs))]
+        if (rate := self.field("lr")) and rate != self._was:
+            learning_rate(rate)
+            arguments += ["--set", f"lr={rate}"]
+        for setting in settings_in(self.field("other")):
             arguments += ["--set", setting]
         return arguments
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 
 from ckptop.host.units import (
-    CELL_DECIMALS,
     cell_width,
     format_age,
     format_bytes,
@@ -21,19 +18,20 @@ from ckptop.host.units import (
     shorten_middle,
     shorten_right,
 )
-from ckptop.tui.keys import COPY, SORTING, binding
+from ckptop.tui.keys import COPY, SORTING, Shown, binding
 from ckptop.tui.model import CheckpointRow, CheckpointTableModel, Snapshot
 from ckptop.tui.text import Line, Span, pad_left
 from ckptop.tui.theme import GLYPHS
+from ckptop.tui.widgets.checkpoint_columns import (
+    AGE_WIDTH,
+    MARK_WIDTH,
+    SIZE_WIDTH,
+    TIER_WIDTH,
+    Columns,
+    fit_columns,
+)
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
-
-TIER_WIDTH, MARK_WIDTH, EPOCH_WIDTH, SIZE_WIDTH, AGE_WIDTH = 10, 7, 5, 8, 6
-"""Cells of the columns, without the gap between them; a column grows with what stands in it."""
-LEAST_STEP_WIDTH, LEAST_METRIC_WIDTH, MOST_METRIC_WIDTH = 6, 6, 12
-
-MOST_GAP = 4
-"""Cells between columns at most; less where the pane is narrow."""
 
 MARKS: dict[str, tuple[str, str, bool]] = {
     "best": (f"{GLYPHS['best'][0]} best", "foreground", True),
@@ -42,6 +40,9 @@ MARKS: dict[str, tuple[str, str, bool]] = {
     "pin": ("P pin", "foreground", False),
 }
 """Words, colour and weight; any other mark is a release."""
+
+CHANGING = frozenset({"checkpoints.delete", "checkpoints.prune", "checkpoints.promote", "checkpoints.resume"})
+"""Ids of the keys that change the store."""
 
 SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
 
@@ -132,18 +133,28 @@ class CheckpointTable(CursorList[CheckpointRow]):
         marked = [row for row in self._model.rows if row.key in self.marked]
         return marked or ([self.current] if self.current is not None else [])
 
-    def shown_bindings(self) -> list[tuple[Binding, str]]:
-        """What the footer names: with marks, what can be done to them."""
+    def shown_bindings(self) -> list[Shown]:
+        """What the footer names, greyed where it cannot be done: with marks, what can be done to them."""
         bindings = [item for item in self.BINDINGS if isinstance(item, Binding)]
+        off = self._off()
         if not self.marked:
-            return [(item, item.description) for item in bindings if item.show]
+            return [Shown(item, item.description, item.id in off) for item in bindings if item.show]
         by_id = {item.id: item for item in bindings}
         count = len(self.marked)
         return [
-            (by_id["checkpoints.delete"], f"Delete {count:,}"),
-            (by_id["checkpoints.verify"], f"Verify {count:,}"),
-            (by_id["checkpoints.mark-all"], "All"),
+            Shown(by_id["checkpoints.delete"], f"Delete {count:,}", "checkpoints.delete" in off),
+            Shown(by_id["checkpoints.verify"], f"Verify {count:,}"),
+            Shown(by_id["checkpoints.mark-all"], "All"),
         ]
+
+    def _off(self) -> frozenset[str]:
+        """Ids of the keys that can do nothing here but say why."""
+        snapshot = self.snapshot
+        if snapshot is not None and not snapshot.writable:
+            return CHANGING
+        powers = snapshot.detail.powers if snapshot is not None and snapshot.detail is not None else None
+        is_off = powers is not None and powers.resume is not None and powers.fork is not None
+        return frozenset({"checkpoints.resume"} if is_off else ())
 
     # Lines.
 
@@ -200,8 +211,8 @@ class CheckpointTable(CursorList[CheckpointRow]):
         names += ["size".rjust(SIZE_WIDTH), "age".rjust(AGE_WIDTH)]
         return Line((Span("   " + columns.join(names), "muted"),))
 
-    def _fitting(self, width: int) -> _Columns:
-        return _fit_columns(self._model, width - 3)  # two for the mark of a marked row, one at the right edge
+    def _fitting(self, width: int) -> Columns:
+        return fit_columns(self._model, width - 3)  # two for the mark of a marked row, one at the right edge
 
     def row(self, item: CheckpointRow, width: int, *, at_cursor: bool) -> Line:
         """One checkpoint."""
@@ -275,40 +286,3 @@ class CheckpointTable(CursorList[CheckpointRow]):
         """Turn the order around."""
         self._reversed = not self._reversed
         self._relist()
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Widths in cells that fit a pane."""
-
-    epoch: int
-    step: int
-    metrics: tuple[int, ...]
-    gaps: tuple[int, ...]
-    """After each column but the last."""
-
-    def join(self, texts: Sequence[str]) -> str:
-        """Texts of the columns' widths with the gaps between them."""
-        padded = [text + " " * gap for text, gap in zip(texts, self.gaps, strict=False)]
-        return "".join(padded) + texts[-1]
-
-
-@functools.lru_cache(maxsize=2)
-def _fit_columns(model: CheckpointTableModel, room: int) -> _Columns:
-    """As many metrics as fit `room` cells; what is left over goes between the columns."""
-    steps = max((row.step for row in model.rows), default=0)
-    epochs = max((row.epoch for row in model.rows), default=0)
-    step, epoch = max(LEAST_STEP_WIDTH, len(f"{steps:,}")), max(EPOCH_WIDTH, len(f"{epochs:,}"))
-    metrics = [
-        min(MOST_METRIC_WIDTH, max(LEAST_METRIC_WIDTH + decimals - CELL_DECIMALS, cell_width(name)))
-        for name, decimals in zip(model.columns, model.decimals, strict=True)
-    ]
-    fixed = (TIER_WIDTH, MARK_WIDTH, epoch, step, SIZE_WIDTH, AGE_WIDTH)
-    while metrics and room < sum(fixed) + sum(metrics) + len(fixed) + len(metrics) - 1:
-        metrics.pop()
-    count = len(fixed) + len(metrics) - 1
-    slack = max(count, min(room - sum(fixed) - sum(metrics), MOST_GAP * count))
-    each, more = divmod(slack, count)
-    # The odd cells go to the gaps before numbers, which crowd most.
-    gaps = [each + (place >= count - more) for place in range(count)]
-    return _Columns(epoch, step, tuple(metrics), tuple(gaps))

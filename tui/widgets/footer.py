@@ -1,4 +1,4 @@
-"""The keys of the focused pane, made from its live bindings; or one line of hint."""
+"""The keys of the focused pane, made from its live bindings, those that are off greyed; and a hint beside them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.geometry import Size
 
-from ckptop.tui.keys import shown_key
+from ckptop.tui.keys import Shown, shown_key
 from ckptop.tui.text import Line, Span, width_of
 from ckptop.tui.widgets.lines import Lines
 
 KEY_GAP = 3
 NARROW_GAP = 2
+LEAST_HINT_GAP = 3
 
 
 @runtime_checkable
 class NamesItsKeys(Protocol):
     """A pane whose footer depends on what it shows."""
 
-    def shown_bindings(self) -> list[tuple[Binding, str]]:
+    def shown_bindings(self) -> list[Shown]:
         """Bindings with the words to show, most important first."""
 
 
@@ -31,42 +32,45 @@ class Footer(Lines):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
-        self._keys: list[tuple[str, str]] = []
+        self._keys: list[Shown] = []
         self._hint = ""
-        self._off = False
 
-    def show(self, focused: DOMNode | None, screen: DOMNode, *, hint: str = "", actions_off: bool = False) -> None:
+    def show(self, focused: DOMNode | None, screen: DOMNode, *, hint: str = "") -> None:
         """Name the keys of `focused` and then those of `screen`; a hint stands right of them."""
-        shown = shown_bindings(focused) if focused is not None else []
-        self._keys = [(shown_key(item), text) for item, text in shown + shown_bindings(screen)]
-        self._hint, self._off = hint, actions_off
+        self._keys = (shown_bindings(focused) if focused is not None else []) + shown_bindings(screen)
+        self._hint = hint
         self.repaint()
 
     def compose_lines(self, size: Size) -> list[Line]:
-        """One line; a key that does not fit is left out, help stays."""
+        """One line; a key that does not fit is left out, help stays; for the hint one key may go."""
         width = size.width
+        if self._hint:
+            for keys in (self._keys, self._keys[:-2] + self._keys[-1:]):
+                for gap in (KEY_GAP, NARROW_GAP):
+                    spans = _spans(keys, gap)
+                    room = width - width_of(spans) - len(self._hint) - 1
+                    if room >= LEAST_HINT_GAP:
+                        return [Line((*spans, Span(" " * room), Span(self._hint, "muted")))]
         for keys in (self._keys, *(self._keys[:n] + self._keys[-1:] for n in range(len(self._keys) - 2, -1, -1))):
             for gap in (KEY_GAP, NARROW_GAP):
                 spans = _spans(keys, gap)
                 if width_of(spans) < width:
-                    room = width - width_of(spans)
-                    hint = self._hint if len(self._hint) + 4 <= room else ""
-                    filler = Span(" " * (room - len(hint) - 1)) if hint else Span("")
-                    return [Line((*spans, filler, Span(hint, "muted")))]
+                    return [Line(tuple(spans))]
         return []
 
 
-def _spans(keys: list[tuple[str, str]], gap: int) -> list[Span]:
+def _spans(keys: list[Shown], gap: int) -> list[Span]:
     spans = []
-    for place, (key, text) in enumerate(keys):
-        spans.append(Span((" " * gap if place else " ") + key, "accent", bold=True))
-        spans.append(Span(" " + text, "muted"))
+    for place, (item, text, off) in enumerate(keys):
+        key = (" " * gap if place else " ") + shown_key(item)
+        spans.append(Span(key, "muted" if off else "accent", bold=not off))
+        spans.append(Span(" " + text, "faint" if off else "muted"))
     return spans
 
 
-def shown_bindings(node: DOMNode) -> list[tuple[Binding, str]]:
+def shown_bindings(node: DOMNode) -> list[Shown]:
     """The bindings a node wants in the footer, in its own order."""
     if isinstance(node, NamesItsKeys):
         return node.shown_bindings()
     own = type(node).__dict__.get("BINDINGS", ())
-    return [(item, item.description) for item in own if isinstance(item, Binding) and item.show]
+    return [Shown(item, item.description) for item in own if isinstance(item, Binding) and item.show]

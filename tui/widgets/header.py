@@ -17,6 +17,10 @@ from ckptop.tui.widgets.lines import Lines
 ROUTINE_STATES = frozenset({"finished", "stopped"})
 """Left out first where room is short."""
 
+ALL_STATES, NO_STATES = frozenset(STATE_ORDER), frozenset[str]()
+NAMED_STATES = frozenset({"running", "crashed", "failed"})
+"""Named longest: who runs, and who is ill with a glyph that two states share."""
+
 STORE_WIDTH = 28
 """Cells of the store's path at most."""
 
@@ -42,19 +46,25 @@ class Header(Lines):
         left = [Span(" ckptop ", "accent", bold=True), Span(shorten_left(snapshot.store, STORE_WIDTH), "muted")]
         if not snapshot.writable:
             left.append(Span("  read-only", "warning"))
-        for routine, disk, words in ((True, True, True), (False, True, True), (False, False, True), (False,) * 3):
+        for routine, disk, words in (
+            (True, True, ALL_STATES),
+            (False, True, ALL_STATES),
+            (False, False, ALL_STATES),
+            (False, False, NAMED_STATES),
+            (False, False, NO_STATES),
+        ):
             states = self._states(snapshot, routine=routine, words=words)
             right = self._right(snapshot, disk=disk)
             if width_of(left) + width_of(states) + width_of(right) + 1 <= width:
                 return [Line(spread([*left, *states], right, width))]
-        return [Line((left[0], *self._states(snapshot, routine=False, words=False)))]
+        return [Line((left[0], *self._states(snapshot, routine=False, words=NO_STATES)))]
 
-    def _states(self, snapshot: Snapshot, *, routine: bool, words: bool) -> list[Span]:
+    def _states(self, snapshot: Snapshot, *, routine: bool, words: frozenset[str]) -> list[Span]:
         counts = Counter(run.state for run in snapshot.runs)
         spans: list[Span] = []
         for state in STATE_ORDER:
             if counts[state] and (routine or state not in ROUTINE_STATES):
-                text = f"{GLYPHS[state][0]} {counts[state]:,}" + (f" {state}" if words else "")
+                text = f"{GLYPHS[state][0]} {counts[state]:,}" + (f" {state}" if state in words else "")
                 spans.append(Span(("  " if spans else "   ") + text, STATE_TOKENS[state]))
         return spans
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
 
 from ckptop.host.units import format_count, format_duration, format_percent, format_value, shorten_middle, shorten_right
-from ckptop.tui.keys import COPY, SORTING, binding
+from ckptop.tui.keys import COPY, SORTING, Shown, binding
 from ckptop.tui.model import RunRow, Snapshot
+from ckptop.tui.powers import Powers
 from ckptop.tui.sorting import SORTS, sort_runs
 from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, thinned
 from ckptop.tui.theme import GLYPHS, STATE_TOKENS
@@ -32,16 +33,22 @@ LONGEST_BESIDE = 7
 
 ILL_STATES = frozenset({"crashed", "failed", "unreadable"})
 """Written in bold."""
+DEAD_STATES = frozenset({"crashed", "failed"})
+"""Of these a person first wants to know why."""
 
 
 class RunsList(CursorList[RunRow]):
     """Pane 1."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding("enter", "open", "runs.open", "Open", "Go to the run's checkpoints", show=True),
-        binding("r", "screen.resume", "runs.resume", "Resume", "Resume the run where it stopped", show=True),
+        binding("enter", "open", "runs.open", "Open", "Go to its checkpoints; of a dead run, to why", show=True),
+        binding(
+            "r", "screen.resume", "runs.resume", "Resume", "Resume the run where it stopped, or fork it", show=True
+        ),
+        binding("x", "screen.control", "runs.control", "Control", "Save, pause, continue, set, stop", show=True),
         binding("D", "screen.prune", "runs.prune", "Delete old", "Delete old checkpoints by rules", show=True),
         binding("p", "screen.promote", "runs.promote", "Promote", "Promote the run's best checkpoint", show=True),
+        binding("W", "screen.why", "runs.why", "Why", "What ended it, or what it does, on one page"),
         *SORTING,
         COPY,
     ]
@@ -83,9 +90,10 @@ class RunsList(CursorList[RunRow]):
 
     def rule(self, width: int) -> Line:
         """How many, and in which order; where no facts stand beside, what is wrong with the run at the cursor."""
-        if width >= WIDE and self.current is not None and self.current.problem is not None:
-            problem = shorten_right(self.current.problem, width - 14)
-            return rule_line(width, "Runs", [figure(problem, "error")], digit="1", focused=self.has_focus)
+        ill, tone = self._what_is_wrong()
+        if width >= WIDE and ill is not None:
+            said = shorten_right(ill, width - 14)
+            return rule_line(width, "Runs", [figure(said, tone)], digit="1", focused=self.has_focus)
         total = len(self.snapshot.runs) if self.snapshot is not None else 0
         shown = len(self.items)
         count = format_count(total) if shown == total else f"{shown:,} of {total:,}"
@@ -99,13 +107,37 @@ class RunsList(CursorList[RunRow]):
         figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
         return rule_line(width, "Runs", figures if total else (), digit="1", focused=self.has_focus)
 
+    def _what_is_wrong(self) -> tuple[str | None, str]:
+        """What the rule says of the run at the cursor, and in which tone; None where it is well."""
+        run = self.current
+        if run is None:
+            return None, ""
+        if run.problem is not None:
+            return run.problem, "error"
+        return run.why, STATE_TOKENS[run.state]
+
+    def shown_bindings(self) -> list[Shown]:
+        """What the footer names, in the same places for every run; what cannot be done to this one is greyed."""
+        run, detail = self.current, self.snapshot.detail if self.snapshot is not None else None
+        powers = detail.powers if run is not None and detail is not None and detail.row.name == run.name else None
+        off = _off(powers, changes=self.snapshot is None or self.snapshot.writable)
+        shown = []
+        for item in (item for item in self.BINDINGS if isinstance(item, Binding) and item.show):
+            text = item.description
+            if item.id == "runs.open" and run is not None and run.state in DEAD_STATES:
+                text = "Why"
+            if item.id == "runs.resume" and run is not None and run.is_live:
+                text = "Fork"
+            shown.append(Shown(item, text, item.id in off))
+        return shown
+
     def empty_text(self) -> str:
         """Why there is nothing, and what now."""
         if self.snapshot is None or not self.snapshot.loaded:
             return ""
         if self.query_text:
             return "Nothing matches. Esc clears."
-        return f"No runs in {self.snapshot.store}. `ckptop demo` shows one."
+        return f"No runs in {self.snapshot.store}. T trains; `ckptop demo` shows one."
 
     def heading(self, width: int) -> Line | None:
         """The column names."""
@@ -188,3 +220,12 @@ class RunsList(CursorList[RunRow]):
         """Ask for the run's checkpoints."""
         if self.current is not None:
             self.post_message(self.Opened())
+
+
+def _off(powers: Powers | None, *, changes: bool) -> set[str]:
+    """Ids of the keys that can do nothing; while a run is still to be read, none."""
+    off = set() if changes else {"runs.prune", "runs.promote", "runs.resume"}
+    if powers is not None:
+        off |= {"runs.resume"} if powers.resume and powers.fork else set()
+        off |= {"runs.control"} if powers.ask and powers.kill else set()
+    return off
