@@ -149,3 +149,22 @@ def test_a_machine_without_a_gpu_says_so_on_the_console_and_in_the_summary(
     log = (tmp_path / "run" / "train.log").read_text()
     assert log.count("GPU memory: no NVIDIA GPU\n") == 2  # at the beginning, and summed up
     assert json.loads((tmp_path / "run" / "reports" / "summary.json").read_text())["gpus"] == "no NVIDIA GPU"
+
+
+def test_a_driver_that_goes_away_costs_samples_and_not_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = GpuSample(0, "uuid", "H100", 5, 80, 97, None, 350.5, (), None)
+    reads = 0
+    arrived = threading.Event()
+
+    def read(_: GpuReader) -> tuple[GpuSample, ...]:
+        nonlocal reads
+        reads += 1
+        if reads < 3:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return (gpu,)
+
+    monkeypatch.setattr(GpuReader, "read", read)
+    sampler = SystemSampler(lambda _: arrived.set(), 0.001)
+
+    assert arrived.wait(30)
+    sampler.close()

@@ -112,3 +112,31 @@ def test_what_is_queued_is_written_before_the_end_too(tmp_path: Path, monkeypatc
 
     assert read(tmp_path)["loss"] == [(1, 1.0)]
     writer.close()
+
+
+def test_a_flush_writes_what_was_queued_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptop.trainer.tensorboard._PAUSE_SECONDS", 3600.0)
+    writer = EventWriter(tmp_path, 0)
+    try:
+        writer.log(1, {"train/loss": 0.5})
+
+        assert writer.flush().wait(30)
+
+        assert read(tmp_path) == {"train/loss": [(1, 0.5)]}
+    finally:
+        writer.close()
+
+
+def test_a_flush_that_the_disk_refuses_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = EventWriter(tmp_path, 0)
+
+    def refuse(*_events: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "_write", refuse)
+    writer.log(1, {"train/loss": 0.5})
+
+    assert writer.flush().wait(30)
+    assert writer.flush().wait(30)
+    assert writer.problem is not None
+    writer.close()

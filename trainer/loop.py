@@ -28,6 +28,9 @@ from ckptop.trainer.steering import steer
 from ckptop.trainer.stepping import NotFinite, Step, Stepper
 from ckptop.trainer.tensorboard import EventWriter
 
+MOST_FLUSH_SECONDS = 5.0
+"""How long a save waits for TensorBoard's events."""
+
 
 class Loop:
     """Trains from wherever `progress` stands; made once an attempt."""
@@ -206,8 +209,11 @@ class Loop:
         if self.progress.step == self._saved_step:
             return
         self._read_values()
+        flushed = self._events.flush() if self._events is not None else None
         if self._saving.training(self.progress, metrics or {}, must=must):
             self._saved_step = self.progress.step
+        if flushed is not None:  # by now it is, as a rule: written beside the save; a copy is not worth a long wait
+            flushed.wait(MOST_FLUSH_SECONDS)
 
     # What others ask
 

@@ -109,15 +109,17 @@ class SystemSampler:
         host, process = HostReader(), psutil.Process()
         with GpuReader() as gpus:
             while True:
-                used = [gpu for gpu in gpus.read() if _is_in_use(gpu, self._device)]
-                figures = _flatten(used) | {
-                    f"gpu{gpu.index}/{name}": value for gpu in used for name, value in self._held()
-                }
-                self._note(used, figures, gpus.problem)
-                with contextlib.suppress(OSError, psutil.Error):  # a sample is missed; the next may be had
-                    self._log({**_read_host(host, process), **figures})
+                # A sample is missed; the next may be had. torch raises RuntimeError where the driver has gone.
+                with contextlib.suppress(OSError, RuntimeError, psutil.Error):
+                    self._sample(gpus, host, process)
                 if self._closing.wait(self._interval_seconds):
                     return
+
+    def _sample(self, gpus: GpuReader, host: HostReader, process: psutil.Process) -> None:
+        used = [gpu for gpu in gpus.read() if _is_in_use(gpu, self._device)]
+        figures = _flatten(used) | {f"gpu{gpu.index}/{name}": value for gpu in used for name, value in self._held()}
+        self._note(used, figures, gpus.problem)
+        self._log({**_read_host(host, process), **figures})
 
     def _held(self) -> list[tuple[str, float]]:
         """What torch holds of the GPU it computes on."""

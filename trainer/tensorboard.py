@@ -2,7 +2,8 @@
 
 A step is one event that holds all its values. The loop only appends to a queue; every few seconds a thread makes the
 events and writes them together, giving the interpreter back after each: a burst would hold the loop up at every
-operation. What a kill takes with it is in metrics.jsonl, which is the truth.
+operation. What a kill takes with it is past the newest checkpoint, since `flush` stands beside each save: a resume
+trains it again. metrics.jsonl is the truth.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class EventWriter:
             Event(wall_time=now, step=from_step + 1, session_log=start),
         )
         self._queue: queue.SimpleQueue[tuple[float, int, Mapping[str, float] | Summary]] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self._wake, self._is_closing = threading.Event(), False
+        self._flushes: list[threading.Event] = []
         self._thread = threading.Thread(target=self._run, name="ckptop-tensorboard", daemon=True)
         self._thread.start()
 
@@ -63,20 +65,39 @@ class EventWriter:
         if self.problem is None:
             self._queue.put((time.time(), step, summary))
 
+    def flush(self) -> threading.Event:
+        """Have everything queued so far written now; the event is set when it is, or when the disk refused."""
+        written = threading.Event()
+        self._flushes.append(written)
+        if self.problem is not None:
+            written.set()
+        self._wake.set()
+        return written
+
     def close(self) -> None:
         """Write what is queued and close the file."""
-        self._closing.set()
+        self._is_closing = True
+        self._wake.set()
         self._thread.join()
         self._file.close()
 
     def _run(self) -> None:
-        closing = False
+        is_last = False
         try:
-            while not closing:
-                closing = self._closing.wait(_PAUSE_SECONDS)
+            while not is_last:
+                self._wake.wait(_PAUSE_SECONDS)
+                self._wake.clear()
+                is_last, flushes = self._is_closing, len(self._flushes)
                 self._write(*self._queued_events())
+                self._told(flushes)
         except OSError as error:
             self.problem = f"TensorBoard's event file is incomplete: {error.strerror}"
+            self._told(len(self._flushes))
+
+    def _told(self, count: int) -> None:
+        for written in self._flushes[:count]:
+            written.set()
+        del self._flushes[:count]
 
     def _queued_events(self) -> list[Event]:
         events = []
