@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, is_live, read_checkpoints
-from ckptop.store.cleanup import forks_that_live, protection_of
+from ckptop.store.cleanup import forks_that_live, live_start
 from ckptop.store.errors import StoreError
 from ckptop.store.events import append_event
 from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
-from ckptop.store.retention import Plan, Policy, plan
+from ckptop.store.retention import Plan, Policy, Protection, plan
 from ckptop.store.trash import TrashEntry, delete, restore
 from ckptop.store.views import RunView, read_run, read_standalone
 
 
 def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
     """What `prune` would do now, with reasons; nothing happens."""
-    protection = protection_of(view.record, view.status)
-    return plan(
-        view.checkpoints, policies, replace(protection, metric=view.metric, forks=_forks(view, view.checkpoints))
+    protection = Protection(
+        metric=view.metric, started_from=live_start(view.record, view.status), forks=_forks(view, view.checkpoints)
     )
+    return plan(view.checkpoints, policies, protection)
 
 
 def _forks(view: RunView, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:
@@ -93,7 +92,7 @@ def require_deletable(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
     Raises:
         StoreError: One is, or did.
     """
-    started_from = protection_of(view.record, view.status).started_from
+    started_from = live_start(view.record, view.status)
     for info in wanted:
         if info.pinned:
             raise StoreError(f"{info.key} is pinned; `ckptop unpin` first")

@@ -21,15 +21,11 @@ from ckptop.store.records import LIVE_PHASES, Attempt, RunRecord, Status
 from ckptop.store.retention import Plan, Policy, Protection, plan
 
 
-def protection_of(record: RunRecord | None, status: Status | None = None) -> Protection:
-    """What is protected in a run: its best, and what a live attempt started from."""
-    if record is None:
-        return Protection()
-    started_from: set[str] = set()
-    live = status is None or status.phase in LIVE_PHASES
-    if live and record.attempts and record.attempts[-1].from_checkpoint:
-        started_from.add(record.attempts[-1].from_checkpoint)
-    return Protection(metric=record.metric, started_from=frozenset(started_from))
+def live_start(record: RunRecord | None, status: Status | None = None) -> frozenset[str]:
+    """Key of the checkpoint that a live attempt started from; without a status the last attempt may be live."""
+    is_live = status is None or status.phase in LIVE_PHASES
+    start = record.attempts[-1].from_checkpoint if record is not None and record.attempts else None
+    return frozenset({start} if is_live and start else ())
 
 
 def forks_that_live(store_root: Path, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:

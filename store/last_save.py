@@ -119,7 +119,8 @@ def bring_home(paths: RunPaths, record: RunRecord, spill: Path, fs: FileSystem =
                 continue
             if verify_checkpoint(info) is None:
                 brought.append(_bring(paths.checkpoints, info, fs))
-                remove(info, fs)
+                with FileLock(away.lock):
+                    remove(info, fs)
         if brought:
             home = scan_tier(paths.checkpoints.training, "training")
             refresh_links(fs, paths.checkpoints, [info for info in home if is_live(info, record.attempts)])

@@ -12,7 +12,7 @@ from tiny_model import HASTY, clone, find, keys_of, make_run, manager_of, save, 
 
 from ckptop.store.actions import delete_checkpoints, plan_prune, prune, restore_checkpoints
 from ckptop.store.checkpoints import CheckpointManager
-from ckptop.store.cleanup import protection_of
+from ckptop.store.cleanup import live_start
 from ckptop.store.errors import StoreError
 from ckptop.store.events import read_events
 from ckptop.store.files import read_json
@@ -102,8 +102,8 @@ def test_no_status_protects_as_a_live_one_does(root: Path) -> None:
     start_from(root, 2, "running")
     record = read_json(root / "run.json", RunRecord)
 
-    assert protection_of(record, None).started_from == {find(root, "training", 2).key}
-    assert protection_of(None).started_from == frozenset()
+    assert live_start(record, None) == {find(root, "training", 2).key}
+    assert live_start(None) == frozenset()
 
 
 def test_deleting_the_best_milestone_moves_its_link(root: Path) -> None:

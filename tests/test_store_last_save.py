@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from power_cut import RecordingFileSystem
 from small_disk import ONE, SmallDisk, model
 from tiny_model import clone
 
@@ -148,6 +149,14 @@ def test_what_another_user_put_there_is_not_taken(run: Run, tmp_path: Path, monk
 
     assert bring_home(run.paths, run.record, tmp_path / "spill") == []
     assert path.exists()
+    run.finish("stopped", code=3)
+
+
+def test_whoever_brings_one_home_holds_the_locks_of_both_sets(run: Run, tmp_path: Path) -> None:
+    spilled(run, tmp_path / "spill")
+
+    assert bring_home(run.paths, run.record, tmp_path / "spill", RecordingFileSystem())
+
     run.finish("stopped", code=3)
 
 
