@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from power_cut import RecordingFileSystem
 from store_fixture import RunPlan, build_store
 
 from ckptop.cli.main import run
@@ -237,6 +238,12 @@ def test_a_disk_that_refuses_leaves_the_manifest_as_it_was(store: Store) -> None
         record_evaluation(view, info, "photos", {"accuracy": 0.5}, DATA, Refusing())
 
     assert manifest_path(info.path).read_bytes() == before
+
+
+def test_whoever_writes_an_evaluation_holds_the_lock(store: Store) -> None:
+    view = store.run("cnn")
+
+    record_evaluation(view, training(view)[0], "photos", {"accuracy": 0.5}, DATA, RecordingFileSystem())
 
 
 def test_what_was_replaced_since_it_was_scored_is_not_written_to(store: Store) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import HASTY, clone, find, live, make_run
+from power_cut import die_before_reopening, each_cut
+from tiny_model import HASTY, clone, find, key, live, make_run
 
 from ckptop.store.checkpoint_info import in_lineage, is_live
-from ckptop.store.going_back import discard_abandoned, recorded_attempts
+from ckptop.store.going_back import discard_abandoned, discard_past, recorded_attempts
 from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.records import Attempt, RunRecord
+from ckptop.store.trash import list_discarded
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
 
@@ -73,6 +76,27 @@ def test_one_whose_manifest_is_unreadable_is_left_where_a_person_sees_it(root: P
 
     assert info.path.exists()
     assert info.name in [item.name for item in read_run(root).checkpoints]
+
+
+def test_a_script_that_goes_back_loses_nothing_wherever_the_power_goes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each checkpoint stands in one place, whole, and no link points at what is gone."""
+    for fs in each_cut():
+        paths = RunPaths(clone(root.parent, tmp_path / "cut") / "mine").checkpoints
+        with monkeypatch.context() as dead:
+            die_before_reopening(dead)
+            is_cut = fs.dies(lambda: discard_past(paths, 2, 200, fs))  # noqa: B023 - called at once
+
+        stand, lie = live(paths.root.parent), list_discarded(paths)
+        assert sorted(key(info) for info in [*stand, *(entry.info for entry in lie)]) == sorted(map(key, live(root)))
+        assert all(verify_checkpoint(entry.info) is None for entry in lie)
+        assert all(verify_checkpoint(info) is None for info in stand)
+        assert all(link.exists() for link in paths.root.glob("*/*.pt") if link.is_symlink())
+        if not is_cut:
+            assert {key(info) for info in stand} == {"training/1", "training/2", "milestone/2"}
+            assert os.readlink(paths.training / "latest.pt") == find(paths.root.parent, "training", 2).name
+        shutil.rmtree(tmp_path / "cut")
 
 
 def test_attempts_that_only_the_log_knows_are_added_in_order(tmp_path: Path) -> None:

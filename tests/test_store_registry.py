@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from power_cut import CutFileSystem, PowerCut, RecordingFileSystem
+from power_cut import CutFileSystem, PowerCut, RecordingFileSystem, RefusingFileSystem
 
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.events import current_actor
@@ -83,6 +84,18 @@ def test_a_release_and_its_alias_are_one_durable_write(paths: StorePaths) -> Non
     append_release(paths, line("1.1.0"), fs)
 
     assert [call.name for call in fs.calls] == ["write", "fsync", "fsync_dir", "close", "write", "fsync", "close"]
+
+
+def test_a_failed_fsync_of_a_line_is_told_and_never_tried_again(paths: StorePaths) -> None:
+    """The kernel may have dropped what it could not write: a second one would say that all is well."""
+    append_release(paths, line("1.0.0"))
+    fs = RefusingFileSystem(1, errno.EIO)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        append_release(paths, line("1.1.0"), fs)
+
+    assert [call.name for call in fs.calls] == ["write", "fsync", "close"]
+    assert [release.version for release in read_registry(paths).releases] == ["1.0.0"]
 
 
 def test_a_torn_line_is_no_release_and_costs_no_other(paths: StorePaths) -> None:

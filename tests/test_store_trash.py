@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from power_cut import CutFileSystem, PowerCut
-from tiny_model import HASTY, clone, find, keys_of, make_run, pin
+from power_cut import CutFileSystem, PowerCut, RecordingFileSystem
+from tiny_model import HASTY, OPERATIONS, clone, find, keys_of, make_run, pin
 
 from ckptop.store.actions import delete_checkpoints, restore_checkpoints
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.events import read_events
 from ckptop.store.layout import CheckpointPaths, RunPaths
 from ckptop.store.room import purge_for
-from ckptop.store.trash import delete, list_trash, purge, restore
+from ckptop.store.trash import delete, list_discarded, list_trash, purge, quarantine, restore
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
 
@@ -56,6 +56,7 @@ def test_a_restored_checkpoint_is_as_it_was(root: Path, paths: CheckpointPaths) 
     assert not list(paths.training.glob(f"{wanted.path.stem}*"))
     restore(paths, entries)
 
+    assert not entries[0].directory.exists()
     assert {path.name: path.read_bytes() for path in paths.training.glob(f"{wanted.path.stem}*")} == files
     assert [sorted(keys) for keys in keys_of(root)] == [sorted(keys) for keys in before]
 
@@ -146,6 +147,36 @@ def test_what_a_cut_off_deletion_left_is_not_counted_and_goes_with_the_purge(
     purge(paths)
 
     assert os.listdir(paths.trash) == []
+
+
+def test_leftovers_that_a_purge_removed_do_not_come_back(paths: CheckpointPaths) -> None:
+    purge(paths)
+    left = paths.trash / "1763683200000000000-training-checkpoint_epoch_0002_step_00000200"
+    left.mkdir()
+    (left / "checkpoint_epoch_0002_step_00000200.json").write_bytes(b"{}")
+    fs = CutFileSystem(1_000_000)
+
+    fs.dies(lambda: purge(paths, fs=fs))
+
+    assert os.listdir(paths.trash) == []
+
+
+def test_one_purged_of_several_in_a_directory_does_not_come_back(root: Path, paths: CheckpointPaths) -> None:
+    OPERATIONS["going-back"].act(root, HASTY)
+    gone, stays = list_discarded(paths)
+    assert gone.directory == stays.directory
+    fs = CutFileSystem(1_000_000)
+
+    fs.dies(lambda: purge(paths, [gone], fs))
+
+    assert [entry.info.key for entry in list_discarded(paths)] == [stays.info.key]
+
+
+def test_whoever_moves_into_or_out_of_the_trash_takes_the_lock(root: Path, paths: CheckpointPaths) -> None:
+    fs = RecordingFileSystem()
+
+    restore(paths, delete(paths, [find(root, "training", 2)], fs), fs)
+    assert quarantine(paths, find(root, "training", 4), fs) is not None
 
 
 def test_a_strangers_files_in_the_trash_are_left_alone(paths: CheckpointPaths) -> None:
