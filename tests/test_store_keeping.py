@@ -14,8 +14,9 @@ from ckptop.store.actions import delete_checkpoints
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.errors import UsageError
 from ckptop.store.retention import Policy
+from ckptop.store.run import Run
 from ckptop.store.trash import TrashLimit, list_trash
-from ckptop.store.views import read_standalone
+from ckptop.store.views import read_run, read_standalone
 
 
 def manager_of(tmp_path: Path, keep: int, **more: Any) -> CheckpointManager:
@@ -54,6 +55,17 @@ def test_further_rules_keep_more(tmp_path: Path, policy: Policy, left: list[int]
     manager = manager_of(tmp_path, 1, policies=[policy])
 
     assert save(manager, 0.1, 0.2, 0.9, 0.8, 0.7, 0.6, 0.5) == left
+
+
+def test_what_an_attempt_began_from_outlives_its_own_saves(tmp_path: Path) -> None:
+    """Until it ends: it may have to begin there again."""
+    with Run.create(tmp_path, name="mine", task="t", max_training_checkpoints=1) as first:
+        first.checkpoints.save_training_checkpoint(tiny_model(1), None, 1, 10, {})
+    with Run.create(tmp_path, name="mine", task="t", max_training_checkpoints=1, resume="auto") as second:
+        for epoch in (2, 3, 4):
+            second.checkpoints.save_training_checkpoint(tiny_model(epoch), None, epoch, epoch * 10, {})
+
+        assert [info.epoch for info in read_run(second.root).checkpoints] == [1, 4]
 
 
 def test_a_manager_that_keeps_all_has_no_use_for_further_rules(tmp_path: Path) -> None:
