@@ -140,6 +140,8 @@ def test_a_plan_shown_before_a_resume_does_not_delete_where_it_began(tmp_path: P
     resumed.begin()
 
     prune(shown, [Policy(keep_last=0)])
+    with pytest.raises(StoreError, match="the running attempt of mine began here"):
+        delete_checkpoints(shown, [info for info in shown.checkpoints if info.step == 3])
 
     kept = {info.step for info in read_run(tmp_path / "mine").checkpoints}
     resumed.finish("finished", code=0)
