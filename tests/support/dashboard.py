@@ -25,6 +25,9 @@ from ckptop.tui.widgets.runs_list import RunsList
 
 GIB = 1024**3
 
+TASKS = ("diabetes", "digits")
+"""What can be trained."""
+
 NO_GPU = Hardware(
     host=HostSample(
         cpu_percent=41.0, cpu_count=16, memory_used_bytes=int(6.1 * GIB), memory_total_bytes=int(23.4 * GIB)
@@ -143,7 +146,7 @@ async def open_dashboard(
     """Open the dashboard on `store`; on entry the selected run is on screen, its charts included."""
     arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
     reader = StoreReader(store, shown_as="./runs", sampler=StillSampler(hardware), watch=watch, **arguments)
-    app = CkptopApp(reader)
+    app = CkptopApp(reader, lambda: TASKS)
     async with app.run_test(size=size, notifications=True) as pilot:
         dashboard = Dashboard(app, pilot, reader)
         await dashboard.until(lambda: dashboard.screen.snapshot is not None, "the first snapshot")

@@ -150,7 +150,7 @@ class ControlScreen(ModalScreen[str | None]):
             yield Text([Line()])
             yield Menu(self._view, self._powers.ask)
             yield Text([Line(), Line()], id="command")
-            yield Text([Line((Span(" " + self.HINT, "muted"),))])
+            yield Text([Line(), Line((Span(" " + self.HINT, "muted"),))])
 
     def on_mount(self) -> None:
         """The first row that is on has the cursor."""
