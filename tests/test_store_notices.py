@@ -229,3 +229,51 @@ def test_whatever_a_file_holds_the_others_go_on(
     told = list(notices.look({"mine", "other"}))
 
     assert [notice.run for notice in told if notice.kind == "saved"] == ["other"]
+
+
+def test_how_things_stood_when_first_seen_is_no_news_and_what_follows_is(paths: RunPaths) -> None:
+    notices = StoreNotices(paths.root.parent)
+
+    first = list(notices.begin())
+    append_event(paths, "saved", step=60)
+    build_run(paths.root.parent, RunPlan(name="moved-here", phase="failed", epochs=1, age_seconds=9000))
+    then = list(notices.look({"", "mine"}))
+    rewrite(paths, process=dead_process())
+    died = list(notices.look({"mine"}))
+
+    assert [(one.run, one.kind, one.is_news) for one in first] == [("mine", "state", False)]
+    assert {(one.run, one.kind, one.is_news) for one in then} == {
+        ("mine", "saved", True), ("moved-here", "state", False),
+    }  # fmt: skip
+    assert [(one.details["state"], one.is_news) for one in died] == [("crashed", True)]
+
+
+def test_a_log_of_events_that_was_replaced_is_read_anew_and_that_is_no_news(
+    paths: RunPaths, notices: StoreNotices
+) -> None:
+    append_event(paths, "alert", message="one")
+    assert [one.is_news for one in notices.look({"mine"})] == [True]
+    copy = paths.root / "copy"
+    copy.write_bytes(paths.events.read_bytes())
+
+    copy.replace(paths.events)
+    again = list(notices.look({"mine"}))
+    append_event(paths, "alert", message="two")
+    after = list(notices.look({"mine"}))
+
+    assert again
+    assert not any(one.is_news for one in again)
+    assert [(one.details["message"], one.is_news) for one in after] == [("two", True)]
+
+
+def test_a_run_that_began_and_died_between_two_looks_is_told_as_crashed(tmp_path: Path) -> None:
+    build_run(tmp_path, RunPlan(name="old", phase="finished", epochs=1))
+    notices = StoreNotices(tmp_path)
+    list(notices.begin())
+    young = build_run(tmp_path, RunPlan(name="young", epochs=1, age_seconds=1))
+    rewrite(young, process=dead_process())
+
+    told = list(notices.look({"", "young"}))
+
+    states = [one for one in told if one.kind == "state"]
+    assert [(one.run, one.details["state"], one.is_news) for one in states] == [("young", "crashed", True)]
