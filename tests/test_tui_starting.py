@@ -11,6 +11,7 @@ from dashboard import TASKS, Dashboard, open_dashboard
 from store_fixture import RunPlan, build_store
 
 from ckptop.cli.dashboard import _tasks
+from ckptop.host.units import cell_width
 from ckptop.store.layout import RunPaths
 from ckptop.trainer.registry import task_names
 from ckptop.tui import child, trainers
@@ -20,7 +21,7 @@ from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.screens.resume import ResumeScreen
 from ckptop.tui.screens.train import TrainScreen
 from ckptop.tui.screens.why import WhyScreen, next_command, page_lines, proposed_settings
-from ckptop.tui.text import Line, cell_width, plain, wrapped
+from ckptop.tui.text import Line, plain, wrapped
 from ckptop.tui.widgets.form import Buttons, Choice, Field
 from ckptop.tui.widgets.lines import Lines
 
