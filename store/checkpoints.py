@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptop.store import arguments, tensors
+from ckptop.store import arguments
 from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode, scan_tier
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
@@ -26,11 +26,14 @@ from ckptop.store.loading import load_checkpoint, loaded_from, resume_latest, re
 from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
 from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.promote import release_state
+from ckptop.store.random_state import capture_random_state
 from ckptop.store.records import Metric, Mode
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.saving import RunLink, SavePoint, Saver, Surpassed
 from ckptop.store.staging import remove_stale
+from ckptop.store.state_comparison import holds_same
+from ckptop.store.state_dicts import build_state, plain
 from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
@@ -213,7 +216,7 @@ class CheckpointManager:
         config = arguments.mapping("config", config)
         self._refuse_steps_that_begin_again(epoch, step)
         self._go_back_if_loaded(epoch, step)
-        state = tensors.build_state(
+        state = build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
             scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=self._with_random_state(extra),
@@ -286,7 +289,7 @@ class CheckpointManager:
 
         source = self._training_at(epoch, step) if step is not None else None
         step = self._newest_step(at, epoch) if step is None else step
-        state = tensors.build_state(
+        state = build_state(
             "milestone", model, epoch=epoch, global_step=step, metrics=every_metric,
             config=arguments.mapping("config", config), git_commit=git_commit(),
             optimizer=optimizer if self.save_optimizer else None,
@@ -296,7 +299,7 @@ class CheckpointManager:
         if source is not None and (same_as is None or Path(same_as).absolute() != source.path):
             said = {key for key, value in (("config", config), ("metadata", metadata)) if value is not None}
             compared = said | {key for key in state if key.endswith("_state_dict")} | (extra or {}).keys()
-            source = source if tensors.holds_same(source.path, {key: state[key] for key in compared}) else None
+            source = source if holds_same(source.path, {key: state[key] for key in compared}) else None
         shared, final = stored_metrics(every_metric), None
         try:
             if source is not None:
@@ -334,8 +337,8 @@ class CheckpointManager:
             StoreError: That version is released already.
             OSError: The disk refused; nothing was released.
         """
-        card = tensors.plain(arguments.mapping("model_card", model_card))
-        state = tensors.build_state(
+        card = plain(arguments.mapping("model_card", model_card))
+        state = build_state(
             "production", model, epoch=0, global_step=0, metrics=metrics, config=arguments.mapping("config", config),
             git_commit=git_commit(), extra={"model_card": card},
         )  # fmt: skip
@@ -355,7 +358,7 @@ class CheckpointManager:
         """A run's checkpoints hold what `Run.restore` needs to go on exactly; a stand-alone set is left as it is."""
         if not self._run.name or (extra is not None and "rng" in extra):
             return extra
-        return {**(extra or {}), "rng": tensors.capture_random_state()}
+        return {**(extra or {}), "rng": capture_random_state()}
 
     def _training_at(self, epoch: int, step: int) -> CheckpointInfo | None:
         same = [c for c in self._saver.live("training") if (c.epoch, c.step) == (epoch, step) and c.manifest]

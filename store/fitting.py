@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptop.store import tensors
 from ckptop.store.errors import Damaged
+from ckptop.store.state_dicts import State, check_same_shapes, unwrap
 
 if TYPE_CHECKING:
     import torch
@@ -19,13 +19,13 @@ _MISFITS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 def fitting_state(
-    state: tensors.State,
+    state: State,
     path: Path,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
     scaler: Any = None,
-) -> tensors.State:
+) -> State:
     """What of `state` these objects can load, without the empty state of a scaler that was off when it was saved.
 
     Raises:
@@ -43,14 +43,14 @@ def fitting_state(
     return state
 
 
-def _require_weights(state: tensors.State, path: Path, model: torch.nn.Module) -> None:
-    saved, wanted = state.get("model_state_dict", {}), tensors.unwrap(model).state_dict()
+def _require_weights(state: State, path: Path, model: torch.nn.Module) -> None:
+    saved, wanted = state.get("model_state_dict", {}), unwrap(model).state_dict()
     if not isinstance(saved, Mapping):
         raise Damaged(f"{path}: model_state_dict is a {type(saved).__name__}, not weights by name")
     for name, tensor in wanted.items():
         if hasattr(tensor, "shape") and not hasattr(saved.get(name, tensor), "shape"):
             raise Damaged(f"{path}: {name} of its model_state_dict is a {type(saved[name]).__name__}, not a tensor")
-    tensors.check_same_shapes(saved, wanted, path)
+    check_same_shapes(saved, wanted, path)
 
 
 def _require_groups(saved: object, path: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptop.store import tensors
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import Damaged, NotFound
 from ckptop.store.files import read_json
@@ -23,7 +22,10 @@ from ckptop.store.manifest import TIERS, Manifest
 from ckptop.store.names import parse_checkpoint_name
 from ckptop.store.promote import ReleaseConfig
 from ckptop.store.quarantining import put_away_damaged
+from ckptop.store.random_state import restore_random_state, restore_threads
 from ckptop.store.registry import read_registry
+from ckptop.store.state_dicts import apply_state
+from ckptop.store.tensors import read_state
 from ckptop.store.verify import Finding, verify_checkpoint
 
 if TYPE_CHECKING:
@@ -73,8 +75,8 @@ def restore_random(state: Mapping[str, Any], path: Path) -> None:
         warnings.warn(f"{path.name} holds no random state of ours; what is drawn differs", UserWarning, stacklevel=4)
         return
     if state.get("metadata", {}).get("hostname") == socket.gethostname():
-        tensors.restore_threads(saved["threads"])  # another host may have more cores, or fewer
-    tensors.restore_random_state(saved)
+        restore_threads(saved["threads"])  # another host may have more cores, or fewer
+    restore_random_state(saved)
 
 
 def verify_before_load(path: Path) -> None:
@@ -133,9 +135,9 @@ def load_checkpoint(
         raise NotFound("there is no checkpoint yet: train first, or name another directory")
     path = Path(path).resolve()
     verify_before_load(path)
-    state = tensors.read_state(path, device)
+    state = read_state(path, device)
     fitting = fitting_state(state, path, model, optimizer, scheduler, scaler)
-    tensors.apply_state(fitting, path, model, optimizer, scheduler, scaler)
+    apply_state(fitting, path, model, optimizer, scheduler, scaler)
     _loaded[path.parent.parent] = (state.get("epoch"), state.get("global_step"))
     return state
 

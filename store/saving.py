@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from ckptop.store import tensors
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, is_live, latest_of, scan_tier
 from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.files import refuse_links
@@ -26,7 +25,9 @@ from ckptop.store.manifest import LogMark, Manifest, Ranking, Tier, stored_metri
 from ckptop.store.names import file_safe_metric
 from ckptop.store.records import Attempt, Metric
 from ckptop.store.staging import removed_on_error, staged_name
+from ckptop.store.state_dicts import State
 from ckptop.store.tensor_index import index_tensors
+from ckptop.store.tensors import refuse_unsafe, write_state
 
 NameOf = Callable[[int], str]
 """File names by copy, from 1."""
@@ -69,7 +70,7 @@ class Saver:
     fs: FileSystem
 
     def write(
-        self, state: tensors.State, tier: Tier, name_of: NameOf, at: SavePoint, ranking: Ranking | None = None
+        self, state: State, tier: Tier, name_of: NameOf, at: SavePoint, ranking: Ranking | None = None
     ) -> tuple[Path, int]:
         """Commit a new file; returns its path and bytes.
 
@@ -87,8 +88,8 @@ class Saver:
         staged = self.paths.staging / staged_name(name_of(1))
         self.fs.mkdir(self.paths.staging)  # somebody may have tidied up
         with removed_on_error(staged, self.fs):
-            written = tensors.write_state(staged, state, self.fs, compress=self.compress)
-            tensors.refuse_unsafe(staged)
+            written = write_state(staged, state, self.fs, compress=self.compress)
+            refuse_unsafe(staged)
             manifest = Manifest(
                 id=secrets.token_hex(8), file="", tier=tier, run=self.run.name, run_id=self.run.id,
                 model_name=self.model_name, attempt=self.run.attempt, epoch=state["epoch"],

@@ -13,10 +13,11 @@ import pytest
 import torch
 from tiny_model import tiny_model
 
-from ckptop.store import tensors
 from ckptop.store.errors import Damaged
 from ckptop.store.loading import load_checkpoint
+from ckptop.store.state_comparison import holds_same
 from ckptop.store.tensor_index import index_tensors
+from ckptop.store.tensors import read_state
 
 STATE = {"model_state_dict": tiny_model(1).state_dict(), "epoch": 1, "metrics": {"val/loss": 0.5}}
 
@@ -75,9 +76,9 @@ def test_a_file_cut_anywhere_is_damaged_in_one_line(tmp_path: Path, form: str) -
     for data in cut_short(FORMS[form]):
         path.write_bytes(data)
         is_old_padding = form == "old" and data == FORMS[form][:-1]
-        assert refusal_of(path, tensors.read_state) or is_old_padding, len(data)
+        assert refusal_of(path, read_state) or is_old_padding, len(data)
         assert refusal_of(path, index_tensors), len(data)
-        assert not tensors.holds_same(path, STATE)
+        assert not holds_same(path, STATE)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -88,9 +89,9 @@ def test_a_file_with_bytes_changed_anywhere_is_read_or_refused_in_one_line(tmp_p
 
     for data in changed(FORMS[form]):
         path.write_bytes(data)
-        refused += refusal_of(path, tensors.read_state) != ""
+        refused += refusal_of(path, read_state) != ""
         refusal_of(path, index_tensors)
-        assert tensors.holds_same(path, STATE) in (True, False)
+        assert holds_same(path, STATE) in (True, False)
 
     assert refused > 20
 
@@ -113,7 +114,7 @@ def test_a_hostile_pickle_of_either_form_is_not_executed(tmp_path: Path, as_zip:
     with pytest.raises(Damaged, match=r"posix\.system.*Load another") as refused:
         load_checkpoint(path, tiny_model())
     refusal_of(path, index_tensors)
-    assert not tensors.holds_same(path, {"model_state_dict": {}})
+    assert not holds_same(path, {"model_state_dict": {}})
 
     assert str(refused.value).isprintable()
     assert "weights_only" not in str(refused.value)
