@@ -31,7 +31,7 @@ def obey(run: Run, save: Save | None, change: Change | None, tell: Callable[[str
         desk.serve()
         if run.stop_reason is not None or not desk.is_paused:
             break
-        run.wait_for_requests(PAUSE_LOOK_SECONDS)
+        run.inbox.wait(PAUSE_LOOK_SECONDS)
     if desk.is_paused:
         run.set_phase("running")
 
@@ -51,13 +51,13 @@ class _Desk:
             self._actions["set"] = self._set
 
     def serve(self) -> None:
-        asked_by = self._run.take_save_request()
+        asked_by = self._run.inbox.take_save_request()
         if asked_by is not None:
             done = self._save() if self._save is not None else None
             self._tell(f"{asked_by} asked for a save: {done or 'nothing was saved'}")
-        for request in self._run.requests():
+        for request in self._run.inbox.take():
             ok, message = self._obey(request)
-            self._run.answer(request, ok, message)
+            self._run.inbox.answer(request, ok, message)
             self._tell(f"{request.user} asked for {request.action}: {message}")
 
     def _obey(self, request: ControlRequest) -> tuple[bool, str]:

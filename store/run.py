@@ -11,45 +11,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import socket
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
 from ckptop.host.oom import read_oom_counts
 from ckptop.host.process import current_process
 from ckptop.store import looping, obeying
-from ckptop.store.control import answer, pending
-from ckptop.store.environment import capture_command, git_commit
-from ckptop.store.errors import EXIT_STOPPED, DiskError, StoreError, traceback_of
+from ckptop.store.errors import EXIT_STOPPED, DiskError, traceback_of
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
-from ckptop.store.fs import LOCAL
 from ckptop.store.going_back import discard_abandoned, write_record
 from ckptop.store.heartbeat import Heartbeat
+from ckptop.store.inbox import Inbox
 from ckptop.store.last_save import spill_directory
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease, slurm_of_environment
-from ckptop.store.log_digest import LogDigest
-from ckptop.store.metric_writer import MetricWriter
-from ckptop.store.names import check_run_name
+from ckptop.store.opening import held, new_record, paths_of
 from ckptop.store.records import (
     Attempt,
     Command,
-    ControlRequest,
     DataSource,
     Exit,
     KernelKills,
-    Metric,
     Mode,
     Parent,
     Process,
@@ -58,24 +47,17 @@ from ckptop.store.records import (
 )
 from ckptop.store.resume import RESUME_VARIABLE, Start, resume_request
 from ckptop.store.retention import Policy
-from ckptop.store.script_signals import ScriptSignals
-from ckptop.store.store import Store
-from ckptop.store.taking_up import require_new_or_resumed, take_up
+from ckptop.store.run_logs import RunLogs
+from ckptop.store.run_saving import Keep, link_of, open_manager
+from ckptop.store.stopping import Stopping
+from ckptop.store.taking_up import take_up
 from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
     import torch
 
-    from ckptop.store.checkpoints import CheckpointManager, RunLink
+    from ckptop.store.checkpoints import CheckpointManager
     from ckptop.store.loading import Restored
-    from ckptop.store.saving import SavePoint
-
-
-class _Keep(NamedTuple):
-    training: int
-    milestones: int | None
-    policies: tuple[Policy, ...]
-    trash_limit: TrashLimit | None
 
 
 class Run:
@@ -87,28 +69,22 @@ class Run:
     any time: what was logged and committed stays.
     """
 
-    def __init__(self, paths: RunPaths, record: RunRecord, lease: Lease, start: Start, keep: _Keep) -> None:
+    def __init__(self, paths: RunPaths, record: RunRecord, lease: Lease, start: Start, keep: Keep) -> None:
         self.paths, self.record, self.start = paths, record, start
         self.attempt = max((attempt.attempt for attempt in record.attempts), default=0) + 1
+        self.logs = RunLogs(paths)
+        self.logged_step = start.from_step
+        """The newest step that was logged."""
         self._lease, self._keep = lease, keep
-        self._begun = self._ended = False
-        self._stop_reason: str | None = None
-        self._stop_deadline: float | None = None
-        self._signals: ScriptSignals | None = None
-        self._is_stopping = self._tells_progress = False
+        self._begun = self._ended = self._tells_progress = False
         self._config: dict[str, Any] | None = None
-        self._save_asked_by: str | None = None
-        self._created = time.time()
-        self._arrived: deque[ControlRequest] = deque()
-        self._arrival = threading.Event()
-        self._seen_requests: set[str] = set()
         self._overrides: dict[str, Any] = {}
-        self._checkpoints: Any = None
-        self._metrics, self._system = MetricWriter(paths.metrics), MetricWriter(paths.system)
-        self._digests = {path.name: LogDigest(path) for path in (paths.metrics, paths.system)}
-        self._logged_step = start.from_step
+        self._checkpoints: CheckpointManager | None = None
+        self._stopping = Stopping()
+        self.inbox = Inbox(paths, self.attempt, lambda: self.step)
+        """What was asked of it by others."""
         self._status_before = paths.status.read_bytes() if paths.status.is_file() else None
-        self._heartbeat = Heartbeat(paths, self._first_status(), self._look_for_requests)
+        self._heartbeat = Heartbeat(paths, _first_status(self), self.inbox.look)
         self._epoch = self._heartbeat.status.epoch
         self._heartbeat.start()
 
@@ -177,28 +153,12 @@ class Run:
         if request is not None:
             store, name, resume = request.store, request.run, request.checkpoint
             fork_of = request.fork_of or fork_of
-        # Absolute: a script that changes its directory goes on in the same place.
-        paths = Store.open(Path(store).expanduser().absolute(), missing_ok=True).paths.run(check_run_name(name))
-        require_new_or_resumed(paths, resume)
-        try:
-            for directory in (paths.control, paths.checkpoints.staging):
-                LOCAL.mkdir(directory)
-        except OSError as error:
-            raise DiskError(
-                error.errno, f"{paths.root} cannot be made: {error.strerror}; --store names another"
-            ) from None
-        lease = Lease.acquire(paths, steal=steal, say=say)
-        try:
-            require_new_or_resumed(paths, resume)  # again: it may have been made while we waited for the lease
-            new = _new_record(name, task, config, seed, metric, data, command, parent)
+        paths = paths_of(store, name)
+        with held(paths, resume, steal=steal, say=say) as lease:
+            new = new_record(name, task, config, seed, metric, data, command, parent)
             record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
-            keep = _Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
+            keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
             run = cls(paths, record, lease, start, keep)
-        except BaseException as error:
-            lease.release()
-            if isinstance(error, OSError) and not isinstance(error, StoreError):
-                raise DiskError(error.errno, f"{paths.root} cannot be written: {error.strerror}") from None
-            raise
         run._overrides = dict(overrides or (request.overrides if request is not None else {}))
         if request is None and config is not None:
             run._config = dict(config)  # a script started anew goes by what it says now, not by what was recorded
@@ -247,22 +207,8 @@ class Run:
     def checkpoints(self) -> CheckpointManager:
         """The run's checkpoints; the first use imports torch."""
         if self._checkpoints is None:
-            from ckptop.store.checkpoints import CheckpointManager
-
-            self._checkpoints = CheckpointManager(
-                self.paths.checkpoints.root,
-                max_training_checkpoints=self._keep.training,
-                max_milestones=self._keep.milestones,
-                policies=self._keep.policies,
-                trash_limit=self._keep.trash_limit,
-                model_name=self.record.task,
-                store_root=self.paths.root.parent,
-                run=self._link(),
-                on_event=self._event_of_manager,
-                before_save=self._before_save,
-            )
-        manager: CheckpointManager = self._checkpoints
-        return manager
+            self._checkpoints = open_manager(self, self._keep)
+        return self._checkpoints
 
     # The attempt
 
@@ -294,14 +240,14 @@ class Run:
             changes["config"] = dict(config)
         self.record = msgspec.structs.replace(self.record, **changes)
         try:
-            self._metrics.attempt(self.attempt, self.start.from_step)
+            self.logs.metrics.attempt(self.attempt, self.start.from_step)
             write_record(self.paths, self.record)
             discard_abandoned(self.paths, self.record)
         except OSError as error:
             raise DiskError(error.errno, f"{self.root} cannot be written: {error.strerror or error}") from None
         self._begun = True
         if self._checkpoints is not None:
-            self._checkpoints.bind(self._link())
+            self._checkpoints.bind(link_of(self))
         totals = {"total_epochs": total_epochs, "total_steps": total_steps}
         self._heartbeat.update(
             phase="running", last_step_time=now, **{k: v for k, v in totals.items() if v is not None}
@@ -376,17 +322,17 @@ class Run:
         """
         if not self._begun:
             self.begin()
-        self._logged_step = step
+        self.logged_step = step
         if epoch is not None:
             self._epoch = epoch
-        self._metrics.log(step, metrics, epoch=self._epoch)
+        self.logs.metrics.log(step, metrics, epoch=self._epoch)
         if not self._tells_progress:  # a script that only logs is alive, and that far
             self._heartbeat.update(step=step, epoch=self._epoch, last_step_time=time.time())
 
     def log_system(self, sample: Mapping[str, float]) -> None:
         """Append a sample of the machine to system.jsonl, at the present step."""
         status = self._heartbeat.status
-        self._system.log(status.step, sample, epoch=status.epoch)
+        self.logs.system.log(status.step, sample, epoch=status.epoch)
 
     def progress(self, *, epoch: int, step: int, step_seconds: float | None = None) -> None:
         """Say where the loop is; the next heartbeat writes it."""
@@ -404,12 +350,12 @@ class Run:
 
     def sync(self) -> bool:
         """Make everything logged durable, before the checkpoint of that step is saved; False if the disk refused."""
-        return self._metrics.sync()
+        return self.logs.metrics.sync()
 
     @property
     def problem(self) -> str | None:
         """What the disk refused lately, in one line: training goes on, a person should know."""
-        return self._metrics.problem or self._heartbeat.problem
+        return self.logs.metrics.problem or self._heartbeat.problem
 
     def event(self, event: str, *, step: int | None = None, **details: Any) -> None:
         """Append what happened to events.jsonl; a disk that refuses is no reason to stop training."""
@@ -435,32 +381,8 @@ class Run:
             change: Changes what `set` names; returns what to answer, or raises a CkptopError that says why not.
             tell: Told in a line what was asked and what became of it.
         """
-        if self._arrived or self._save_asked_by is not None:
+        if not self.inbox.is_empty:
             obeying.obey(self, save, change, tell)
-
-    def requests(self) -> list[ControlRequest]:
-        """Control requests that came since the last call; costs nothing when there are none."""
-        return [self._arrived.popleft() for _ in range(len(self._arrived))]
-
-    def answer(self, request: ControlRequest, ok: bool, message: str) -> None:
-        """Answer a request: a `control` event, then the request's file is removed."""
-        with contextlib.suppress(OSError):
-            answer(self.paths, request, ok, message, attempt=self.attempt, step=self._heartbeat.status.step)
-
-    def wait_for_requests(self, seconds: float) -> None:
-        """Wait until a request comes, `seconds` at most; what came before the call does not wait."""
-        if not self._arrived:
-            self._arrival.wait(seconds)
-        self._arrival.clear()
-
-    def request_save(self, asked_by: str) -> None:
-        """Ask the loop for a checkpoint after this step; safe in a signal handler."""
-        self._save_asked_by = asked_by
-
-    def take_save_request(self) -> str | None:
-        """Who asked by `request_save` since the last call."""
-        asked_by, self._save_asked_by = self._save_asked_by, None
-        return asked_by
 
     @property
     def should_stop(self) -> bool:
@@ -468,31 +390,25 @@ class Run:
 
         A second Ctrl-C interrupts as ever. Signals that the script handles itself are left to it.
         """
-        if self._signals is None:
-            self._signals = ScriptSignals(self.request_stop)
-        self._is_stopping = self._stop_reason is not None
-        return self._is_stopping
+        return self._stopping.look()
 
     def retake_signals(self) -> None:
         """Take SIGTERM and Ctrl-C back from a library that has put its handlers over `should_stop`'s."""
-        if self._signals is not None:
-            self._signals.retake()
+        self._stopping.retake_signals()
 
     @property
     def stop_reason(self) -> str | None:
         """Why it was asked to stop."""
-        return self._stop_reason
+        return self._stopping.reason
 
     @property
     def seconds_left(self) -> float | None:
         """How long whoever asked for the stop will wait, never below 0; None where nobody said."""
-        return max(0.0, self._stop_deadline - time.monotonic()) if self._stop_deadline is not None else None
+        return self._stopping.seconds_left
 
     def request_stop(self, reason: str, *, seconds_left: float | None = None) -> None:
         """Ask the loop to stop after this step, within so many seconds; safe in a signal handler."""
-        self._stop_reason = self._stop_reason or reason
-        if seconds_left is not None and self._stop_deadline is None:
-            self._stop_deadline = time.monotonic() + seconds_left
+        self._stopping.request(reason, seconds_left=seconds_left)
 
     # The end
 
@@ -515,17 +431,15 @@ class Run:
         if self._ended:
             return
         self._ended = True
-        if self._signals is not None:
-            self._signals.close()
+        self._stopping.close()
         details: dict[str, Any] = dict(summary or {})
-        if phase == "stopped" and self._stop_reason:
-            details["reason"] = self._stop_reason
+        if phase == "stopped" and self.stop_reason:
+            details["reason"] = self.stop_reason
         if error:
             details["error"] = error
         self.event(phase, **details)
-        self._metrics.sync()
-        self._metrics.close()
-        self._system.close()
+        self.logs.metrics.sync()
+        self.logs.close()
         try:
             self._heartbeat.stop(phase, Exit(code=code, error=error))
             if phase == "failed" and not self._begun and self._status_before is not None:
@@ -544,7 +458,7 @@ class Run:
         self._ended = True
         with contextlib.suppress(OSError):
             self._heartbeat.stop("stopped", Exit(code=EXIT_STOPPED, error=error))
-        self.event("stopped", reason=self._stop_reason, error=error)
+        self.event("stopped", reason=self.stop_reason, error=error)
 
     def __enter__(self) -> Self:
         return self
@@ -552,83 +466,28 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_stopping and not self._ended and (error is None or isinstance(error, SystemExit)):
+        if self._stopping.was_seen and not self._ended and (error is None or isinstance(error, SystemExit)):
             self.finish("stopped", code=EXIT_STOPPED)
             raise SystemExit(EXIT_STOPPED)
         if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish("finished", code=0)
         elif isinstance(error, KeyboardInterrupt):
-            self._stop_reason = self._stop_reason or "interrupted"
+            self.request_stop("interrupted")
             self.finish("stopped", code=EXIT_STOPPED)
         else:
             code = getattr(error, "exit_code", 1)
             line = f"{type(error).__name__}: {error}".partition("\n")[0]
             self.finish("failed", code=code, error=line, summary=traceback_of(error))
 
-    # Inside
 
-    def _first_status(self) -> Status:
-        me = current_process()
-        slurm = slurm_of_environment(os.environ)
-        process = Process(
-            pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, host=me.host, user=me.user, slurm=slurm
-        )
-        manifest = self.start.manifest
-        epoch = manifest.epoch if manifest is not None else 0
-        return Status(
-            phase="starting", attempt=self.attempt, epoch=epoch, step=self.start.from_step, heartbeat=time.time(),
-            process=process, kernel_kills=KernelKills(**asdict(read_oom_counts())),
-        )  # fmt: skip
-
-    def _look_for_requests(self) -> None:
-        """Called by the heartbeat's thread: hand new requests over, answer those that must be refused."""
-        with contextlib.suppress(OSError):
-            found = pending(self.paths, attempt_time=self._created)
-            for refused in found.refused:
-                if refused.id in self._seen_requests:
-                    continue  # its file could not be removed; once is enough
-                self._seen_requests.add(refused.id)
-                answer(self.paths, refused, False, f"refused: {refused.reason}", attempt=self.attempt)
-            for request in found.requests:
-                if request.id not in self._seen_requests:
-                    self._seen_requests.add(request.id)
-                    self._arrived.append(request)
-                    self._arrival.set()
-
-    def _link(self) -> RunLink:
-        from ckptop.store.checkpoints import RunLink
-
-        started_from = frozenset({self.start.key} if self.start.key else ())
-        return RunLink(
-            name=self.name, id=self.record.id, attempt=self.attempt, attempts=tuple(self.record.attempts),
-            metric=self.record.metric, started_from=started_from,
-        )  # fmt: skip
-
-    def _before_save(self) -> SavePoint:
-        """A save begins the attempt as a logged line does, and what was logged is durable before it commits."""
-        from ckptop.store.saving import SavePoint
-
-        self.begin()
-        if not self.paths.record.exists():
-            LOCAL.mkdir(self.paths.control)
-            write_record(self.paths, self.record)
-            self.event("alert", message=f"{self.root} was removed while it was trained; it was made again")
-        logs = {}
-        if self.sync() and self._system.sync():
-            marks = {name: digest.mark() for name, digest in self._digests.items()}
-            logs = {name: mark for name, mark in marks.items() if mark is not None}
-        return SavePoint(max(self._logged_step, self._heartbeat.status.step), logs)
-
-    def _event_of_manager(self, event: str, step: int, details: dict[str, Any]) -> None:
-        self.event(event, step=step, **details)
-
-
-def _new_record(
-    name: str, task: str, config: Mapping[str, Any] | None, seed: int | None, metric: tuple[str, Mode] | None,
-    data: DataSource | None, command: Command | None, parent: Parent | None,
-) -> RunRecord:  # fmt: skip
-    return RunRecord(
-        id=secrets.token_hex(8), name=name, task=task, created=time.time(), config=dict(config or {}), seed=seed,
-        command=command or capture_command(sys.orig_argv[1:]), git_commit=git_commit(), host=socket.gethostname(),
-        parent=parent, metric=Metric(name=metric[0], mode=metric[1]) if metric else None, data=data,
+def _first_status(run: Run) -> Status:
+    me, manifest = current_process(), run.start.manifest
+    process = Process(
+        pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, host=me.host, user=me.user,
+        slurm=slurm_of_environment(os.environ),
+    )  # fmt: skip
+    return Status(
+        phase="starting", attempt=run.attempt, epoch=manifest.epoch if manifest is not None else 0,
+        step=run.start.from_step, heartbeat=time.time(), process=process,
+        kernel_kills=KernelKills(**asdict(read_oom_counts())),
     )  # fmt: skip

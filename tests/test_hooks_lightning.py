@@ -194,7 +194,7 @@ def test_a_save_that_is_asked_for_is_there_when_it_is_answered(tmp_path: Path) -
 
         def ask() -> None:
             send_request(ckptop.run.paths, "save")
-            ckptop.run._look_for_requests()
+            ckptop.run.inbox.look()
 
         fit(ckptop, {3: ask})
 

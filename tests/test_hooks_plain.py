@@ -49,7 +49,7 @@ def saver(run: Run, saved: list[int]) -> Callable[[], None]:
 
 def ask(run: Run, action: str) -> None:
     send_request(run.paths, action)
-    run._look_for_requests()  # what the heartbeat's thread does once a second
+    run.inbox.look()  # what the heartbeat's thread does once a second
 
 
 def answers(store: Path) -> list[tuple[Any, Any]]:
@@ -183,7 +183,7 @@ def test_a_pause_waits_until_somebody_continues(tmp_path: Path, monkeypatch: pyt
             seen.append(run._heartbeat.status.phase)
             ask(run, "continue")
 
-        monkeypatch.setattr(run, "wait_for_requests", wait)
+        monkeypatch.setattr(run.inbox, "wait", wait)
         for step in run.steps(2, save=saver(run, [])):
             if step == 1:
                 ask(run, "pause")

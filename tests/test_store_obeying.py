@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
 
 def deliver(run: Run, action: str, **args: Any) -> None:
     send_request(run.paths, action, args, user="ada")
-    run._look_for_requests()  # what the heartbeat's thread does once a second
+    run.inbox.look()  # what the heartbeat's thread does once a second
 
 
 def answered(run: Run) -> list[tuple[bool, str]]:
@@ -86,8 +86,8 @@ def test_a_save_asked_for_by_a_signal_is_made_once(run: Run) -> None:
         saved.append(run.step)
         return "saved"
 
-    run.request_save("SIGUSR1")
-    run.request_save("SIGUSR1")
+    run.inbox.ask_for_save("SIGUSR1")
+    run.inbox.ask_for_save("SIGUSR1")
     for _ in range(3):
         run.obey(save=save, tell=told.append)
     run.finish("finished", code=0)

@@ -472,7 +472,7 @@ def test_requests_arrive_once_and_are_answered(tmp_path: Path) -> None:
     arrived: list[ControlRequest] = []
 
     def look() -> bool:
-        arrived.extend(run.requests())
+        arrived.extend(run.inbox.take())
         return bool(arrived)
 
     with create(tmp_path) as run:
@@ -480,11 +480,11 @@ def test_requests_arrive_once_and_are_answered(tmp_path: Path) -> None:
         sent = send_request(run.paths, "set", {"lr": 0.5})
 
         wait_until(look, "the request")
-        run.answer(arrived[0], True, "lr is 0.5")
+        run.inbox.answer(arrived[0], True, "lr is 0.5")
         told = wait_for_answer(run.paths, sent.id, 5)
 
         assert (arrived[0].action, arrived[0].args) == ("set", {"lr": 0.5})
-        assert run.requests() == []
+        assert run.inbox.take() == []
         assert told is not None
         assert (told.details["ok"], told.details["message"]) == (True, "lr is 0.5")
         assert list(run.paths.control.iterdir()) == []
@@ -500,7 +500,7 @@ def test_a_request_of_before_the_attempt_is_refused_and_said(tmp_path: Path) -> 
         assert told is not None
         assert told.details["ok"] is False
         assert "older than this attempt" in told.details["message"]
-        assert run.requests() == []
+        assert run.inbox.take() == []
 
 
 def test_a_stop_is_asked_for_once_and_its_first_reason_kept(tmp_path: Path) -> None:

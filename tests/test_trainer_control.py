@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 60.0
 def deliver(run: Run, action: str, **args: Any) -> None:
     """A viewer's request, seen at once instead of at the next heartbeat."""
     send_request(run.paths, action, args)
-    run._look_for_requests()
+    run.inbox.look()
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def ask(action: str, step: int) -> Iterator[None]:
 
     def deliver(run: Run) -> None:
         request = send_request(run.paths, action)
-        run._look_for_requests()  # what the heartbeat's thread does once a second
+        run.inbox.look()  # what the heartbeat's thread does once a second
         assert request.id
 
     with at_step(step, deliver):

@@ -88,7 +88,7 @@ class StopSignals:
 
     def _save(self, signum: int, _frame: FrameType | None) -> None:
         if self._run is not None:
-            self._run.request_save(signal.Signals(signum).name)
+            self._run.inbox.ask_for_save(signal.Signals(signum).name)
 
     def _give_up(self) -> None:
         assert self._run is not None  # noqa: S101 - a grace begins with a run
