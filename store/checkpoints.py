@@ -25,10 +25,10 @@ from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.loading import load_checkpoint, loaded_from, resume_latest, resume_training
 from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
 from ckptop.store.names import Version, milestone_name, training_name
-from ckptop.store.promote import release_state
 from ckptop.store.random_state import capture_random_state
 from ckptop.store.records import Metric, Mode
 from ckptop.store.registry import read_registry, release_path
+from ckptop.store.releasing import release_state
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.saving import RunLink, SavePoint, Saver, Surpassed
 from ckptop.store.staging import remove_stale
@@ -349,7 +349,7 @@ class CheckpointManager:
         )  # fmt: skip
         released = Version.parse(version)
         release = self._keeper.with_room(0, lambda: release_state(
-            self._store, state, manifest, None, None, model=self.model_name, version=released, card=card,
+            self._store, state, manifest, model=self.model_name, version=released, card=card,
             alone=self._is_alone, fs=self._fs,
         ))  # fmt: skip
         return str(self.production_dir / release.file)

@@ -19,9 +19,9 @@ from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths, StorePaths, release_config_path
 from ckptop.store.manifest import Tier
 from ckptop.store.names import is_run_name
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.records import Attempt, Command
 from ckptop.store.registry import Registry, ReleaseLine, read_registry, release_path
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView
 

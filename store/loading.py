@@ -20,10 +20,10 @@ from ckptop.store.hashing import sha256_of, xxh3_128_of
 from ckptop.store.layout import QUARANTINE, CheckpointPaths, StorePaths, manifest_path, release_config_path
 from ckptop.store.manifest import TIERS, Manifest
 from ckptop.store.names import parse_checkpoint_name
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.quarantining import put_away_damaged
 from ckptop.store.random_state import restore_random_state, restore_threads
 from ckptop.store.registry import read_registry
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.state_dicts import apply_state
 from ckptop.store.tensors import read_state
 from ckptop.store.verify import Finding, verify_checkpoint

@@ -19,8 +19,8 @@ from ckptop.store.find import find_checkpoint, find_release, is_release
 from ckptop.store.layout import manifest_path, release_config_path
 from ckptop.store.manifest import Manifest
 from ckptop.store.names import is_run_name
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.registry import ReleaseLine, release_path
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.store import Store
 from ckptop.store.trust import require_own
 from ckptop.store.views import RunView, read_run

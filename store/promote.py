@@ -8,11 +8,9 @@ from __future__ import annotations
 import operator
 import re
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,21 +20,23 @@ from ckptop.store.commit import commit, link_or_copy, read_index
 from ckptop.store.errors import Damaged, NotFound, StoreError, UsageError
 from ckptop.store.evaluations import mode_of
 from ckptop.store.events import append_event, current_actor
-from ckptop.store.files import refuse_links, write_durably
+from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.hashing import sha256_of
-from ckptop.store.layout import STAGING, CheckpointPaths, StorePaths, release_config_path
-from ckptop.store.links import point, refresh_links
+from ckptop.store.layout import CheckpointPaths, StorePaths
+from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
-from ckptop.store.manifest import Manifest, Ranking, encode
-from ckptop.store.names import Version, milestone_name, production_name
-from ckptop.store.records import Sealed
-from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
-from ckptop.store.staging import remove_stale, removed_on_error, staged_name
+from ckptop.store.manifest import Manifest, Ranking
+from ckptop.store.names import Version, milestone_name
+from ckptop.store.registry import ReleaseLine
+from ckptop.store.releasing import ReleaseConfig, check_model_name, release_state
+from ckptop.store.staging import removed_on_error
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import RunView
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+__all__ = [
+    "ReleaseConfig", "Requirement", "RequirementNotMet", "promote_to_milestone", "promote_to_production",
+]  # fmt: skip
+
 _REQUIREMENT = re.compile(r"\s*(?P<metric>[^<>=!\s]+)\s*(?P<sign>>=|<=|==|>|<)\s*(?P<value>[-+.\deE]+)\s*")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt,
@@ -44,23 +44,6 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 _KEPT_IN_RELEASE = (
     "version", "timestamp", "git_commit", "model_state_dict", "epoch", "global_step", "metrics", "config", "metadata",
 )  # fmt: skip
-
-
-class ReleaseConfig(Sealed, frozen=True, kw_only=True):
-    """`<model>_v1.0.0.config.json`: what a release is, beside its weights."""
-
-    model: str
-    version: str
-    file: str
-    sha256: str
-    size_bytes: int
-    config: dict[str, Any]
-    metrics: dict[str, float | str]
-    run: str
-    checkpoint: str
-    epoch: int
-    global_step: int
-    card: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,134 +193,18 @@ def promote_to_production(
         Damaged: The checkpoint's bytes differ from its manifest; nothing was released.
         OSError: The disk refused; nothing was released.
     """
-    from ckptop.store import tensors
+    from ckptop.store.state_dicts import plain
+    from ckptop.store.tensors import read_state
 
-    _check_model_name(model)
+    check_model_name(model)
     manifest = _verified(info)
-    state = tensors.read_state(info.path)
+    state = read_state(info.path)
     if as_it_is_now(info) is None:  # what was read may be what took its name
         raise NotFound(f"{info.key} is gone; nothing was released")
     released = {key: state[key] for key in _KEPT_IN_RELEASE if key in state}
-    released |= {"checkpoint_type": "production", "model_card": tensors.plain(card or {})}
-    return release_state(store, released, manifest, view, info, model=model, version=version, card=card, fs=fs)
-
-
-def _check_model_name(model: str) -> None:
-    if not _MODEL_NAME.fullmatch(model):
-        raise UsageError(f"{model!r} cannot name a model: use letters, digits, '.', '_' and '-'")
-
-
-def release_state(
-    store: StorePaths,
-    state: dict[str, Any],
-    manifest: Manifest,
-    view: RunView | None,
-    info: CheckpointInfo | None,
-    *,
-    model: str,
-    version: Version,
-    card: Mapping[str, Any] | None,
-    alone: bool = False,
-    fs: FileSystem = LOCAL,
-) -> ReleaseLine:
-    """Write and register a release of `state`; errors as `promote_to_production`.
-
-    `view` and `info` are None for a model that came from no checkpoint; `alone` is a stand-alone manager's.
-    """
-    from ckptop.store import tensors
-
-    _check_model_name(model)
-    staging = store.production / STAGING
-    refuse_links(store.production, staging, store.metadata, store.model_cards)
-    for directory in (store.production, staging, store.model_cards):
-        fs.mkdir(directory)
-    remove_stale(staging, fs)
-    final = store.production / production_name(model, version)
-    staged = staging / staged_name(final.name)
-    with removed_on_error(staged, fs):
-        written = tensors.write_state(staged, state, fs)
-        release = ReleaseLine(
-            time=time.time(), model=model, version=str(version), file=final.name, sha256=sha256_of(staged),
-            size_bytes=written.size_bytes, run=manifest.run, run_id=manifest.run_id,
-            checkpoint=info.key if info is not None else "", epoch=manifest.epoch, global_step=manifest.global_step,
-            metrics=manifest.metrics, actor=current_actor(),
-        )  # fmt: skip
-        with production_lock(store):
-            _require_unreleased(store, release, fs)
-            _write_config(final, release, manifest, card, staging, fs)
-            _write_card(store, release, card, staging, fs, alone=alone)
-            fs.rename(staged, final)
-            fs.fsync_dir(store.production)
-            append_release(store, release, fs)
-            with suppress(OSError):  # it is released; whoever changes a release next puts the links right
-                point(fs, staging, store.production / "latest.pt", final.name)
-                point(fs, staging, store.production / f"{model}_latest.pt", final.name)
-    if view is not None and info is not None:
-        _tell(view, info, to=f"production/{final.name}", model=model, version=str(version))
+    released |= {"checkpoint_type": "production", "model_card": plain(card or {})}
+    release = release_state(
+        store, released, manifest, checkpoint=info.key, model=model, version=version, card=card, fs=fs
+    )
+    _tell(view, info, to=f"production/{release.file}", model=model, version=release.version)
     return release
-
-
-def _require_unreleased(store: StorePaths, release: ReleaseLine, fs: FileSystem) -> None:
-    """Refuse a version that is released; a file of that name without a line is a cut-off release and goes."""
-    registry = read_registry(store)
-    if any(line.version == release.version for line in registry.of(release.model)):
-        raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
-    leftover = store.production / release.file
-    if leftover.exists() and registry.bad_lines:
-        raise Damaged(
-            f"{leftover} exists and {registry.bad_lines} lines of {store.registry} are unreadable: one may release it; "
-            "release another version, or restore the registry"
-        )
-    with suppress(FileNotFoundError):
-        fs.unlink(leftover)
-
-
-def _write_config(
-    final: Path,
-    release: ReleaseLine,
-    manifest: Manifest,
-    card: Mapping[str, Any] | None,
-    staging: Path,
-    fs: FileSystem,
-) -> None:
-    shared = {name: getattr(release, name) for name in ReleaseConfig.__struct_fields__ if hasattr(release, name)}
-    details = ReleaseConfig(**shared, config=manifest.config, card=dict(card or {}))
-    write_durably(release_config_path(final), encode(details), fs, staging=staging)
-
-
-def _write_card(
-    store: StorePaths,
-    release: ReleaseLine,
-    card: Mapping[str, Any] | None,
-    staging: Path,
-    fs: FileSystem,
-    *,
-    alone: bool,
-) -> None:
-    others = any(line.model != release.model for line in read_registry(store).releases)
-    of_model, of_only_model = _card_paths(store, release)
-    path = of_only_model if alone and not others else of_model
-    fs.mkdir(path.parent)
-    write_durably(path, card_text(release, card or {}), fs, staging=staging)
-
-
-def card_text(release: ReleaseLine, card: Mapping[str, Any]) -> bytes:
-    """The model card of a release, as its file holds it: the facts, and what a person said of it."""
-    text = {
-        "model": release.model, "version": release.version, "file": release.file, "sha256": release.sha256,
-        "released": release.time, "run": release.run, "checkpoint": release.checkpoint,
-        "metrics": release.metrics,
-        **card,
-    }  # fmt: skip
-    return msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
-
-
-def card_path(store: StorePaths, release: ReleaseLine) -> Path | None:
-    """Where the card of a release is; None where somebody took it away."""
-    return next((path for path in _card_paths(store, release) if path.is_file()), None)
-
-
-def _card_paths(store: StorePaths, release: ReleaseLine) -> tuple[Path, Path]:
-    """`<model>/v1.0.0.json`, and `v1.0.0.json` for the one model of a stand-alone manager."""
-    name = f"v{release.version}.json"
-    return store.model_cards / release.model / name, store.model_cards / name

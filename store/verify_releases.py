@@ -7,9 +7,9 @@ import msgspec
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.files import read_json
 from ckptop.store.layout import StorePaths, release_config_path
-from ckptop.store.promote import ReleaseConfig, card_path, card_text
 from ckptop.store.registry import ReleaseLine, read_registry, release_path
 from ckptop.store.releases import release_problem
+from ckptop.store.releasing import ReleaseConfig, card_path, card_text
 from ckptop.store.verify import Finding, Progress, Report
 
 

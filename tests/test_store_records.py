@@ -24,7 +24,6 @@ from ckptop.store.manifest import (
     to_number,
     to_stored,
 )
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.records import (
     Actor,
     Attempt,
@@ -40,6 +39,7 @@ from ckptop.store.records import (
     Status,
 )
 from ckptop.store.registry import AliasLine, ReleaseLine, append_release, read_registry
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.seal import seal
 
 GOLDEN = Path(__file__).parent / "golden"

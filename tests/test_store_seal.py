@@ -12,9 +12,9 @@ from ckptop.store.events import parse_event
 from ckptop.store.files import read_json
 from ckptop.store.layout import StorePaths
 from ckptop.store.manifest import Manifest, TensorIndex
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.records import Sealed
 from ckptop.store.registry import read_registry
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.seal import check_seal, seal
 
 GOLDEN = Path(__file__).parent / "golden"
