@@ -26,9 +26,11 @@ from plain_loops import PATIENCE_SECONDS, mine, plain_loop, wait_for
 from trainer_runs import SMALL, child_environment
 
 from ckptop.cli import launch
+from ckptop.cli.alert_options import take_alert_options
 from ckptop.cli.main import run as run_command
 from ckptop.cli.supervise import supervised_argv
 from ckptop.store.layout import RunPaths
+from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.rehearsal.child_trainers import _NOT_PASSED_ON
@@ -178,11 +180,7 @@ def test_a_background_trainer_and_a_resumed_one_keep_the_setting(
         assert run_command(["resume", "mine", "--store", str(tmp_path / "runs")]) == 0
         assert run_command(stop) == 0
         wait_for(lambda: {"end"} & {told["kind"] for told in noted(tmp_path / "out")}, "the end to be told again")
-        assert run_command(["resume", "mine", "--store", str(tmp_path / "runs"),
-                            "--on-alert", noting_command(tmp_path / "other")]) == 0  # fmt: skip
-        assert run_command(stop) == 0
-        wait_for(lambda: {"end"} & {told["kind"] for told in noted(tmp_path / "other")}, "the end to be told there")
-        wait_for(lambda: hook.kinds().count("end") == 3, "the webhook to be called each time")
+        wait_for(lambda: hook.kinds().count("end") == 2, "the webhook to be called each time")
     finally:
         while launch._at_large:
             launch._at_large[-1].kill()
@@ -304,6 +302,24 @@ def test_a_watch_tells_only_of_the_kinds_chosen_and_sends_the_last_before_it_end
 
     (told,) = hook.alerts
     assert told["message"] == "stopped at step " + told["message"].split()[3].rstrip(":") + ": SIGTERM"
+
+
+# The options
+
+
+def test_a_typed_option_wins_over_the_environment_and_that_over_a_recorded_option() -> None:
+    typed, resumed = {"CKPTOP_ALERT_COMMAND": "false"}, {"CKPTOP_ALERT_COMMAND": "false", RESUME_VARIABLE: "{}"}
+    recorded_alone = {RESUME_VARIABLE: "{}"}
+
+    for environ in (typed, resumed, recorded_alone):
+        take_alert_options("true", "nan", environ)
+
+    assert [environ["CKPTOP_ALERT_COMMAND"] for environ in (typed, resumed, recorded_alone)] == [
+        "true",
+        "false",
+        "true",
+    ]
+    assert {environ["CKPTOP_ALERT_ON"] for environ in (typed, resumed, recorded_alone)} == {"nan"}
 
 
 # What is refused
