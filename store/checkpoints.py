@@ -19,10 +19,9 @@ from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode,
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.going_back import discard_past
 from ckptop.store.keeping import Keeper, OnEvent
 from ckptop.store.layout import CheckpointPaths, StorePaths
-from ckptop.store.loading import load_checkpoint, loaded_from, resume_latest, resume_training
+from ckptop.store.loading import load_checkpoint, resume_latest, resume_training
 from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
 from ckptop.store.names import Version, milestone_name, training_name
 from ckptop.store.random_state import capture_random_state
@@ -34,6 +33,7 @@ from ckptop.store.saving import RunLink, SavePoint, Saver, Surpassed
 from ckptop.store.staging import remove_stale
 from ckptop.store.state_comparison import holds_same
 from ckptop.store.state_dicts import build_state, plain
+from ckptop.store.steps import go_back_if_loaded, newest_step, refuse_steps_that_begin_again, training_at
 from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ class CheckpointManager:
         at = self._before_save()
         epoch, step = arguments.count("epoch", epoch), arguments.count("step", step)
         config = arguments.mapping("config", config)
-        self._refuse_steps_that_begin_again(epoch, step)
-        self._go_back_if_loaded(epoch, step)
+        refuse_steps_that_begin_again(self._saver, epoch, step)
+        go_back_if_loaded(self._saver, epoch, step)
         state = build_state(
             "training", model, epoch=epoch, global_step=step, metrics=metrics, config=config,
             git_commit=git_commit(), optimizer=optimizer if self.save_optimizer else None,
@@ -287,8 +287,8 @@ class CheckpointManager:
         def name_of(copy: int) -> str:
             return milestone_name(metric_name, value, epoch, copy)
 
-        source = self._training_at(epoch, step) if step is not None else None
-        step = self._newest_step(at, epoch) if step is None else step
+        source = training_at(self._saver, epoch, step) if step is not None else None
+        step = newest_step(self._saver, at, epoch) if step is None else step
         state = build_state(
             "milestone", model, epoch=epoch, global_step=step, metrics=every_metric,
             config=arguments.mapping("config", config), git_commit=git_commit(),
@@ -360,16 +360,6 @@ class CheckpointManager:
             return extra
         return {**(extra or {}), "rng": capture_random_state()}
 
-    def _training_at(self, epoch: int, step: int) -> CheckpointInfo | None:
-        same = [c for c in self._saver.live("training") if (c.epoch, c.step) == (epoch, step) and c.manifest]
-        same = [info for info in same if info.attempt == self._run.attempt]
-        return max(same, key=lambda info: info.order, default=None)
-
-    def _newest_step(self, at: SavePoint, epoch: int) -> int:
-        """The step of a milestone whose caller does not say: going back must know what to leave behind."""
-        own = [c.step for c in self._saver.live("training") if c.attempt == self._run.attempt and c.epoch <= epoch]
-        return max(at.step, *own, 0)
-
     # Keeping
 
     def cleanup_old_checkpoints(self, tier: Tier = "training", keep: int = 3) -> Plan:
@@ -422,32 +412,9 @@ class CheckpointManager:
         released = {release.file for release in read_registry(self._store).releases}  # not what was cut off before that
         return [info for info in scan_tier(self.production_dir, tier) if info.name in released]
 
-    def _go_back_if_loaded(self, epoch: int, step: int) -> None:
-        """A script that loaded an older checkpoint and saves before the newest has gone back: what came after is put
-        aside, or rules and resumes would take it for the newest. A run knows of that by its attempts.
-        """
-        if self._run.name or (origin := loaded_from(self.paths.root)) is None:
-            return
-        newest = latest_of(self._saver.live("training"))
-        if newest is not None and origin < (epoch, step) < (newest.epoch, newest.step):
-            discard_past(self.paths, *origin, self._fs)
-
-    def _refuse_steps_that_begin_again(self, epoch: int, step: int) -> None:
-        """A run goes back by its steps: they count on from epoch to epoch. A set without a run may begin again."""
-        if not self._run.name:
-            return
-        own = [info for info in self._saver.live("training") if info.attempt == self._run.attempt]
-        past = [info for info in own if info.epoch < epoch and info.step > step]
-        if past:
-            before = max(past, key=lambda info: info.order)
-            raise UsageError(
-                f"step {step} of epoch {epoch} is less than step {before.step} of epoch {before.epoch}: the steps of a "
-                "run count on from epoch to epoch"
-            )
-
     def has_step(self, epoch: int, step: int) -> bool:
         """Whether this attempt committed a training checkpoint of that step."""
-        return self._training_at(epoch, step) is not None
+        return training_at(self._saver, epoch, step) is not None
 
     def get_latest_checkpoint(self, tier: Tier = "training") -> Path | None:
         """The newest committed checkpoint of a tier, None where there is none yet.

@@ -32,6 +32,7 @@ from ckptop.store.promote import promote_to_milestone
 from ckptop.store.releases import rollback
 from ckptop.store.retention import Policy
 from ckptop.store.run import Run
+from ckptop.store.steps import training_at
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run, read_standalone
 
@@ -604,13 +605,15 @@ def test_a_milestone_made_by_hand_outlives_three_better_ones(tmp_path: Path) -> 
     assert {info.epoch for info in read_run(run.root).checkpoints if info.tier == "milestone"} == {1, 5}
 
 
-def test_a_training_checkpoint_deleted_meanwhile_costs_the_milestone_a_copy(tmp_path: Path) -> None:
+def test_a_training_checkpoint_deleted_meanwhile_costs_the_milestone_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A viewer may delete between the save and the link."""
     manager = CheckpointManager(tmp_path)
     path = manager.save_training_checkpoint(tiny_model(), None, 1, 1, {})
-    listed = manager._training_at(1, 1)
+    listed = training_at(manager._saver, 1, 1)
     Path(path).unlink()
-    manager._training_at = lambda epoch, step: listed  # type: ignore[method-assign]  # as seen just before
+    monkeypatch.setattr("ckptop.store.checkpoints.training_at", lambda *_: listed)  # as seen just before
 
     made = manager.save_milestone_checkpoint(tiny_model(), 0.5, "acc", 1, step=1)
 

@@ -51,6 +51,20 @@ def test_what_is_past_the_start_is_moved_whole_and_links_follow(root: Path) -> N
     assert all(verify_checkpoint(info) is None for info in live(root))
 
 
+def test_what_lies_there_already_is_never_overwritten(root: Path) -> None:
+    paths = RunPaths(root)
+    moving = find(root, "training", 4).path
+    taken = paths.checkpoints.discarded / "2" / "training" / moving.name
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"somebody's")
+
+    with pytest.raises(FileExistsError, match="nothing of a store is ever overwritten"):
+        discard_abandoned(paths, record_with(0, 250), HASTY)
+
+    assert taken.read_bytes() == b"somebody's"
+    assert moving.exists()
+
+
 def test_done_once_it_is_done(root: Path) -> None:
     discard_abandoned(RunPaths(root), record_with(0, 250), HASTY)
 
