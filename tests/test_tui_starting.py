@@ -161,7 +161,11 @@ async def test_a_live_run_can_only_be_forked(dashboard: Dashboard, told: list[Se
     await open_screen(dashboard, ResumeScreen, "r")
     assert "Fork mine" in sheet(dashboard)
     assert "same run" not in sheet(dashboard)
-    assert "a fork needs a name of its own" in sheet(dashboard)
+    assert "Name the fork; this run stays as it is." in sheet(dashboard)
+    assert "$ ckptop resume mine --fork NAME" in sheet(dashboard)
+    await press_yes(dashboard)
+    assert isinstance(dashboard.app.screen, ResumeScreen)
+    assert not told
 
     await fill(dashboard, fork="branch", lr="1e-5")
     assert "lr was 0.001, mine stays as it is" in sheet(dashboard)

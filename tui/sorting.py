@@ -1,12 +1,14 @@
-"""The orders of the run list; the reader needs the first one too, to know which run is on top."""
+"""The orders of both lists; the reader needs the first of the runs too, to know which one is on top."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from ckptop.tui.model import STATE_ORDER, RunRow
+from ckptop.tui.model import STATE_ORDER, CheckpointRow, CheckpointTableModel, RunRow
 
 SORTS = ("newest first", "by name", "by state", "by progress", "by best")
+CHECKPOINT_SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
 
 _PLACE_OF_STATE = {state: place for place, state in enumerate(STATE_ORDER)}
 
@@ -40,3 +42,22 @@ def _newest_first(runs: Sequence[RunRow], *, reverse: bool) -> list[RunRow]:
         listed = {run.name for run in ordered}
         ordered += [run for run in runs if run.name not in listed]
     return ordered
+
+
+def checkpoint_order(model: CheckpointTableModel, sort: int) -> Callable[[CheckpointRow], tuple[float | str, ...]]:
+    """The key to sort rows of `model` with, by the column of `CHECKPOINT_SORTS`; equals keep the order of the model."""
+    place = {row.key: float(index) for index, row in enumerate(model.rows)}
+    column = model.best_column or 0
+
+    def metric(row: CheckpointRow) -> float:
+        value = row.values[column] if column < len(row.values) else None
+        return math.inf if value is None or math.isnan(value) else -value
+
+    keys: tuple[Callable[[CheckpointRow], tuple[float | str, ...]], ...] = (
+        lambda row: (place[row.key],),
+        lambda row: (-row.step, place[row.key]),
+        lambda row: (row.tier, place[row.key]),
+        lambda row: (metric(row), place[row.key]),
+        lambda row: (-row.size_bytes, place[row.key]),
+    )
+    return keys[sort]

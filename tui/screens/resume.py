@@ -20,6 +20,7 @@ from ckptop.tui.widgets.form import Choice, Field, Row, Text
 
 START = "the start"
 SAME, FORK = "same run", "fork named"
+NAME_IT = "Name the fork; this run stays as it is."
 
 
 class ResumeScreen(Dialog[list[str]]):
@@ -80,6 +81,8 @@ class ResumeScreen(Dialog[list[str]]):
         except UsageError as error:
             self._problem = note = clean(str(error))
             arguments, tone = ["resume", self._view.name], "error"
+        if self._is_fork and not self.field("fork"):  # to be typed yet: no fault
+            arguments, note, tone = ["resume", self._view.name, "--fork", "NAME"], NAME_IT, "muted"
         self.query_one("#note", Text).show([Line((Span(" " + shorten_right(note, SHEET_WIDTH - 4), tone),))])
         self.query_one("#command", Text).show(shown_command(arguments, self._store))
 

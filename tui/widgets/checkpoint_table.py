@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -20,6 +19,7 @@ from ckptop.host.units import (
 )
 from ckptop.tui.keys import COPY, SORTING, Shown, binding
 from ckptop.tui.model import CheckpointRow, CheckpointTableModel, Snapshot
+from ckptop.tui.sorting import CHECKPOINT_SORTS, checkpoint_order
 from ckptop.tui.text import Line, Span, pad_left
 from ckptop.tui.theme import GLYPHS
 from ckptop.tui.widgets.checkpoint_columns import (
@@ -30,7 +30,7 @@ from ckptop.tui.widgets.checkpoint_columns import (
     Columns,
     fit_columns,
 )
-from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.marked_list import MarkedList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 
 MARKS: dict[str, tuple[str, str, bool]] = {
@@ -44,10 +44,8 @@ MARKS: dict[str, tuple[str, str, bool]] = {
 CHANGING = frozenset({"checkpoints.delete", "checkpoints.prune", "checkpoints.promote", "checkpoints.resume"})
 """Ids of the keys that change the store."""
 
-SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
 
-
-class CheckpointTable(CursorList[CheckpointRow]):
+class CheckpointTable(MarkedList[CheckpointRow]):
     """Pane 3."""
 
     FOLLOWS_FIRST: ClassVar[bool] = True  # the newest checkpoint is what one looks at
@@ -72,7 +70,6 @@ class CheckpointTable(CursorList[CheckpointRow]):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
-        self.marked: set[str] = set()
         self._model = CheckpointTableModel()
         self._run: str | None = None
         self._sort = 0
@@ -84,19 +81,14 @@ class CheckpointTable(CursorList[CheckpointRow]):
         run = detail.row.name if detail is not None else None
         if run != self._run:
             self._run, self._cursor_key, self._cursor, self._top, self._is_moved = run, None, 0, 0, False
-            self._keep_marks(set())
+            self.keep_marks(set())
         model = detail.table if detail is not None else CheckpointTableModel()
         if model is self._model:
             self.repaint()  # ages
             return
         self._model = model
-        self._keep_marks({row.key for row in model.rows})
+        self.keep_marks({row.key for row in model.rows})
         self._relist()
-
-    def _keep_marks(self, keys: set[str]) -> None:
-        if not self.marked <= keys:
-            self.marked &= keys
-            self.post_message(self.CursorMoved())
 
     def watch_query_text(self) -> None:
         """List what matches."""
@@ -108,28 +100,11 @@ class CheckpointTable(CursorList[CheckpointRow]):
             needle = self.query_text.casefold()
             rows = [row for row in rows if needle in f"{row.tier} {row.mark} {row.epoch} {row.step}".casefold()]
         if self._sort or self._reversed:
-            rows = sorted(rows, key=self._sort_key(), reverse=self._reversed)
+            rows = sorted(rows, key=checkpoint_order(self._model, self._sort), reverse=self._reversed)
         self.set_items(rows)
 
-    def _sort_key(self) -> Callable[[CheckpointRow], tuple[float | str, ...]]:
-        place = {row.key: float(index) for index, row in enumerate(self._model.rows)}
-        column = self._model.best_column or 0
-
-        def metric(row: CheckpointRow) -> float:
-            value = row.values[column] if column < len(row.values) else None
-            return math.inf if value is None or math.isnan(value) else -value
-
-        keys: tuple[Callable[[CheckpointRow], tuple[float | str, ...]], ...] = (
-            lambda row: (place[row.key],),
-            lambda row: (-row.step, place[row.key]),
-            lambda row: (row.tier, place[row.key]),
-            lambda row: (metric(row), place[row.key]),
-            lambda row: (-row.size_bytes, place[row.key]),
-        )
-        return keys[self._sort]
-
     def selection(self) -> list[CheckpointRow]:
-        """The marked rows, else the one under the cursor."""
+        """The marked rows, listed or not; else the one under the cursor."""
         marked = [row for row in self._model.rows if row.key in self.marked]
         return marked or ([self.current] if self.current is not None else [])
 
@@ -182,7 +157,7 @@ class CheckpointTable(CursorList[CheckpointRow]):
         if self._model.trash_count:
             figures.append(figure(f"{self._model.trash_count:,} in trash"))
         if self._sort or self._reversed:
-            figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
+            figures.append(figure(CHECKPOINT_SORTS[self._sort] + (", reversed" if self._reversed else "")))
         return rule_line(width, title, figures, digit="3", focused=self.has_focus)
 
     def empty_text(self) -> str:
@@ -247,39 +222,9 @@ class CheckpointTable(CursorList[CheckpointRow]):
         """The paths of the marked checkpoints, or of this one."""
         return "\n".join(str(row.info.path.absolute()) for row in self.selection())
 
-    def action_mark(self) -> None:
-        """Mark or unmark this row and step on."""
-        if self.current is not None:
-            self.marked ^= {self.current.key}
-            self.action_move(1)
-            self.post_message(self.CursorMoved())
-
-    def action_mark_all(self) -> None:
-        """Mark all that are listed, or none where all are."""
-        listed = {row.key for row in self.items}
-        self.marked = set() if listed <= self.marked else self.marked | listed
-        self.repaint()
-        self.post_message(self.CursorMoved())
-
-    def clear_marks(self) -> bool:
-        """Unmark all; False where nothing was marked."""
-        had_marks = bool(self.marked)
-        self.marked.clear()
-        self.repaint()
-        return had_marks
-
-    def action_next_mark(self, direction: int) -> None:
-        """Go to the next marked row, around the end."""
-        indices = [index for index, row in enumerate(self.items) if row.key in self.marked]
-        if not indices or self.current is None:
-            return
-        here = self._cursor
-        ahead = [i for i in indices if (i > here if direction > 0 else i < here)]
-        self.move_to((ahead or indices)[0 if direction > 0 else -1])
-
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._sort, self._reversed = (self._sort + 1) % len(SORTS), False
+        self._sort, self._reversed = (self._sort + 1) % len(CHECKPOINT_SORTS), False
         self._relist()
 
     def action_reverse(self) -> None:

@@ -15,7 +15,7 @@ from textual.geometry import Size
 from textual.message import Message
 
 from ckptop.tui.keys import MOVEMENT
-from ckptop.tui.text import Line, Span
+from ckptop.tui.text import Line, Span, wrapped
 from ckptop.tui.widgets.lines import Lines
 
 T = TypeVar("T")
@@ -144,7 +144,8 @@ class CursorList(Lines, Generic[T], can_focus=True):
         lines = [self.rule(width)]
         heading = self.heading(width)
         if not self._items:
-            return [*lines, Line((Span("   " + self.empty_text(), "muted"),))]
+            said = wrapped(self.empty_text(), max(1, width - 4))
+            return [*lines, *(Line((Span("   " + part, "muted"),)) for part in said)]
         if heading is not None:
             lines.append(heading)
         ground = "cursor_row" if self.has_focus else "panel"

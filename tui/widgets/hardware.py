@@ -17,7 +17,7 @@ from ckptop.host.units import (
     format_percent,
     shorten_middle,
 )
-from ckptop.tui.keys import COPY
+from ckptop.tui.keys import COPY, binding
 from ckptop.tui.model import Hardware, RunRow, Snapshot
 from ckptop.tui.text import Line, Span, bar, pad, pad_left, plain, sparkline, spread, width_of
 from ckptop.tui.widgets.lines import Lines
@@ -36,7 +36,10 @@ SOON_SECONDS = 24 * 3600.0
 class HardwarePane(Lines, can_focus=True):
     """Pane 4; a single line where the layout gives it one."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [COPY]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("x", "screen.control", "hardware.control", "Control", "Control the selected run", show=True),
+        COPY,
+    ]
 
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
 

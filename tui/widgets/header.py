@@ -21,6 +21,9 @@ ALL_STATES, NO_STATES = frozenset(STATE_ORDER), frozenset[str]()
 NAMED_STATES = frozenset({"running", "crashed", "failed"})
 """Named longest: who runs, and who is ill with a glyph that two states share."""
 
+LEAST_GAP = 2
+"""Cells between the states and what stands right."""
+
 STORE_WIDTH = 28
 """Cells of the store's path at most."""
 
@@ -51,11 +54,12 @@ class Header(Lines):
             (False, True, ALL_STATES),
             (False, False, ALL_STATES),
             (False, False, NAMED_STATES),
+            (False, False, NAMED_STATES - {"running"}),
             (False, False, NO_STATES),
         ):
             states = self._states(snapshot, routine=routine, words=words)
             right = self._right(snapshot, disk=disk)
-            if width_of(left) + width_of(states) + width_of(right) + 1 <= width:
+            if width_of(left) + width_of(states) + width_of(right) + LEAST_GAP <= width:
                 return [Line(spread([*left, *states], right, width))]
         return [Line((left[0], *self._states(snapshot, routine=False, words=NO_STATES)))]
 

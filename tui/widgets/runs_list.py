@@ -119,14 +119,17 @@ class RunsList(CursorList[RunRow]):
     def shown_bindings(self) -> list[Shown]:
         """What the footer names, in the same places for every run; what cannot be done to this one is greyed."""
         run, detail = self.current, self.snapshot.detail if self.snapshot is not None else None
-        powers = detail.powers if run is not None and detail is not None and detail.row.name == run.name else None
+        if run is None:
+            own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
+            return [Shown(item, item.description, off=True) for item in own]
+        powers = detail.powers if detail is not None and detail.row.name == run.name else None
         off = _off(powers, changes=self.snapshot is None or self.snapshot.writable)
         shown = []
         for item in (item for item in self.BINDINGS if isinstance(item, Binding) and item.show):
             text = item.description
-            if item.id == "runs.open" and run is not None and run.state in DEAD_STATES:
+            if item.id == "runs.open" and run.state in DEAD_STATES:
                 text = "Why"
-            if item.id == "runs.resume" and run is not None and run.is_live:
+            if item.id == "runs.resume" and run.is_live:
                 text = "Fork"
             shown.append(Shown(item, text, item.id in off))
         return shown
