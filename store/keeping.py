@@ -46,7 +46,7 @@ class Keeper:
         tier = final.parent.name
         what = "its link was not moved"
         try:
-            self.saver.point_at(final, ranking)
+            self.saver.move_link(ranking)
             what = "old ones were not deleted"
             self.retain(step, f"{tier}/{final.name}")
         except (OSError, Held) as error:

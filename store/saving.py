@@ -154,22 +154,20 @@ class Saver:
             if value is None or not self.improves(manifest.ranking, value):
                 raise Surpassed
 
-    def point_at(self, final: Path, ranking: Ranking | None) -> None:
-        """Move the link that the save of `final` moves.
+    def move_link(self, ranking: Ranking | None) -> None:
+        """Let `latest` mean the newest training checkpoint, or the link of a metric its best milestone.
 
         Raises:
             OSError: The disk refused; the link is as it was.
         """
         with FileLock(self.paths.lock):
             if ranking is None:
-                latest = latest_of(self.live("training"))
-                link, target = self.paths.training / "latest.pt", latest.path if latest is not None else final
+                link, meant = self.paths.training / "latest.pt", latest_of(self.live("training"))
             else:
-                best = self._best_milestone(ranking)
                 link = self.paths.milestone / f"best_{file_safe_metric(ranking.name)}.pt"
-                target = best.path if best is not None else final
-            if target.exists():  # a person may have deleted it since
-                point(self.fs, self.paths.staging, link, target.name)
+                meant = self._best_milestone(ranking)
+            if meant is not None:  # a person may have deleted it since
+                point(self.fs, self.paths.staging, link, meant.name)
 
 
 def _is_ranked_by(info: CheckpointInfo, metric: str) -> bool:

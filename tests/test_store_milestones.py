@@ -76,3 +76,17 @@ def test_the_link_means_the_best_whoever_moves_it_last(tmp_path: Path) -> None:
 
     assert made[0] is not None
     assert os.readlink(first.milestone_dir / "best_accuracy.pt") == Path(made[0]).name
+
+
+def test_one_that_was_deleted_before_its_link_moved_has_no_link(tmp_path: Path) -> None:
+    def delete(event: str, _step: int, _details: dict[str, Any]) -> None:
+        if event in ("saved", "milestone"):  # told between the commit and the move of the link
+            for path in manager.paths.root.glob("*/*.pt"):
+                path.unlink()
+
+    manager = CheckpointManager(tmp_path / "checkpoints", 0, fs=HASTY, on_event=delete)
+
+    manager.save_training_checkpoint(tiny_model(1), None, 1, 100, {})
+    save_best(manager, 0.8, 1)
+
+    assert [path for path in manager.paths.root.glob("*/*.pt") if path.is_symlink()] == []
