@@ -35,7 +35,7 @@ with Run.create(
         run.log(step, metrics)
         run.checkpoints.save_training_checkpoint(model, optimizer, 1, step, metrics, config, schedule)
 
-    for step in run.steps(config["steps"], save=save, save_every=50):
+    for step in run.steps(config["steps"], save=save, save_every=50, optimizer=optimizer, scheduler=schedule):
         batch = torch.randint(1536, (32,))
         loss = cross_entropy(model(inputs[batch]), labels[batch])
         optimizer.zero_grad()

@@ -6,29 +6,37 @@ What `save` saves is the state after a step, before the next one draws anything.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ckptop.store.errors import UsageError
+from ckptop.store.rate_change import change_rate
 
 if TYPE_CHECKING:
     from ckptop.store.run import Run
 
 
-def steps(run: Run, last: int, save: Callable[[], object], save_every: int | None) -> Iterator[int]:
+Rates = tuple[Sequence[Any], Sequence[Any]]
+"""Optimizers, and their schedulers."""
+
+
+def steps(
+    run: Run, last: int, save: Callable[[], object], save_every: int | None, rates: Rates | None = None
+) -> Iterator[int]:
     """Yield the steps of a plain loop and do between them what `Run.steps` says."""
     if run.should_stop:  # the first look takes the signals, before anybody sees the run run
         return
     run.begin(total_steps=last)
     run.progress(epoch=max(1, run.epoch), step=run.start.from_step)  # a loop without epochs is in its first
     saves = _Saves(run, save)
+    change = None if rates is None else lambda wanted: change_rate(run, wanted, *rates)
     for step in range(run.start.from_step + 1, last + 1):
         began = time.perf_counter()
         yield step
         run.progress(epoch=run.epoch, step=step, step_seconds=time.perf_counter() - began)
-        run.obey(save=saves.now)
+        run.obey(save=saves.now, change=change)
         if step == last or run.should_stop:
             saves.at_last()
             return

@@ -33,6 +33,7 @@ from ckptop.store.last_save import spill_directory
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease, slurm_of_environment
 from ckptop.store.opening import held, new_record, paths_of
+from ckptop.store.rate_change import take_up_rate
 from ckptop.store.records import (
     Attempt,
     Command,
@@ -78,7 +79,8 @@ class Run:
         self._lease, self._keep = lease, keep
         self._begun = self._ended = self._tells_progress = False
         self._config: dict[str, Any] | None = None
-        self._overrides: dict[str, Any] = {}
+        self.overrides: dict[str, Any] = {}
+        """What this attempt was told to change of the configuration, as it was said."""
         self._checkpoints: CheckpointManager | None = None
         self._stopping = Stopping()
         self.inbox = Inbox(paths, self.attempt, lambda: self.step)
@@ -159,7 +161,7 @@ class Run:
             record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
             keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
             run = cls(paths, record, lease, start, keep)
-        run._overrides = dict(overrides or (request.overrides if request is not None else {}))
+        run.overrides = dict(overrides or (request.overrides if request is not None else {}))
         if request is None and config is not None:
             run._config = dict(config)  # a script started anew goes by what it says now, not by what was recorded
         run._heartbeat.update(total_epochs=total_epochs, total_steps=total_steps)
@@ -191,7 +193,7 @@ class Run:
             UsageError: `--set` names a key that it does not have, or a value of another type.
         """
         recorded = self.record.config if self._config is None else self._config
-        return looping.overridden(recorded, self._overrides)
+        return looping.overridden(recorded, self.overrides)
 
     @property
     def epoch(self) -> int:
@@ -225,6 +227,7 @@ class Run:
         abandoned from here on. Does nothing a second time.
 
         Raises:
+            UsageError: `--set` names a key that the configuration does not have, or a value of another type.
             DiskError: The disk refused; whoever opens the run next completes or ignores the attempt.
         """
         if self._begun:
@@ -232,10 +235,12 @@ class Run:
         now = time.time()
         attempt = Attempt(
             attempt=self.attempt, from_step=self.start.from_step, from_checkpoint=self.start.key, time=now,
-            overrides=self._overrides,
+            overrides=self.overrides,
         )  # fmt: skip
         changes: dict[str, Any] = {"attempts": [*self.record.attempts, attempt]}
         config = self._config if config is None else config
+        if config is None and self.overrides:
+            config = self.config  # recorded: whoever resumes next, after a crash, goes on with it
         if config is not None:
             changes["config"] = dict(config)
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -287,7 +292,8 @@ class Run:
         """Load what the run goes on from: weights, optimizer, random state, and where it stood; nothing if it is new.
 
         To be called when everything is built, and before the data is first asked for: the random state of Python,
-        NumPy, torch and CUDA's devices is restored last. On the host of the checkpoint so is the thread count.
+        NumPy, torch and CUDA's devices is restored last. On the host of the checkpoint so is the thread count. Resumed
+        with `--set lr=…`, optimizer and scheduler go on with that rate, every group and the schedule scaled alike.
 
         Raises:
             Damaged: The checkpoint's bytes differ from its manifest.
@@ -297,9 +303,20 @@ class Run:
 
         if self.start.from_checkpoint is None:
             return Restored()
-        return restore_run(self.start.from_checkpoint, model, optimizer, scheduler, scaler)
+        restored = restore_run(self.start.from_checkpoint, model, optimizer, scheduler, scaler)
+        if optimizer is not None:
+            take_up_rate(self, [optimizer], [scheduler] if scheduler is not None else [])
+        return restored
 
-    def steps(self, last: int, *, save: Callable[[], object], save_every: int | None = None) -> Iterator[int]:
+    def steps(
+        self,
+        last: int,
+        *,
+        save: Callable[[], object],
+        save_every: int | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+    ) -> Iterator[int]:
         """The steps of a plain loop: from the one after the restored to `last`, fewer if it is asked to stop.
 
         Says where the loop is, obeys save, pause, continue and stop after each step, and saves: every `save_every`
@@ -309,8 +326,11 @@ class Run:
             last: The last step, inclusive.
             save: Saves a checkpoint of the step that was yielded last.
             save_every: Steps between two saves; None saves at the end only.
+            optimizer: The one whose learning rate `ckptop ctl RUN set lr=…` changes; None refuses that.
+            scheduler: Its schedule, scaled alike.
         """
-        return looping.steps(self, last, save, save_every)
+        rates = ([optimizer], [scheduler] if scheduler is not None else []) if optimizer is not None else None
+        return looping.steps(self, last, save, save_every, rates)
 
     def log(self, step: int, metrics: Mapping[str, float], *, epoch: int | None = None) -> None:
         """Append one line of metrics: one write, nothing waits in the process.

@@ -159,6 +159,20 @@ def test_a_save_that_is_asked_for_is_there_when_it_is_answered(tmp_path: Path) -
     assert sorted(info.step for info in view.checkpoints if info.tier == "training") == [2, 6]
 
 
+def test_a_rate_that_is_set_holds_from_the_next_step_on(tmp_path: Path) -> None:
+    with hook(tmp_path, save_every_steps=100) as ckptop:
+
+        def ask() -> None:
+            send_request(ckptop.run.paths, "set", {"lr": "0.001"})
+            ckptop.run.inbox.look()
+
+        trainer = trainer_of(tmp_path, [At(2, ask), ckptop])
+        trainer.train()
+
+    assert trainer.lr_scheduler is not None
+    assert trainer.lr_scheduler.base_lrs == pytest.approx([0.001, 0.001])
+
+
 def test_training_on_from_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         train(tmp_path, stop_at=3)

@@ -201,6 +201,19 @@ def test_a_save_that_is_asked_for_is_there_when_it_is_answered(tmp_path: Path) -
     assert training_steps(tmp_path) == [3, 12]
 
 
+def test_a_rate_that_is_set_holds_from_the_next_step_on(tmp_path: Path) -> None:
+    with hook(tmp_path, save_every_steps=100) as ckptop:
+
+        def ask() -> None:
+            send_request(ckptop.run.paths, "set", {"lr": "0.001"})
+            ckptop.run.inbox.look()
+
+        trainer = fit(ckptop, {3: ask})
+
+    group = trainer.optimizers[0].param_groups[0]
+    assert group.get("initial_lr", group["lr"]) == pytest.approx(0.001)
+
+
 def test_our_file_is_lightning_s_file_too_and_holds_the_weights_once(tmp_path: Path) -> None:
     with hook(tmp_path) as ckptop:
         trainer = fit(ckptop)

@@ -21,6 +21,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ckptop.store import tensors
 from ckptop.store.errors import Damaged, UsageError
 from ckptop.store.loading import restore_random, verify_before_load
+from ckptop.store.looping import Rates
+from ckptop.store.rate_change import take_up_rate
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
 _STATE = "trainer_state"
@@ -69,6 +71,7 @@ class CkptopCallback(RunHook, TrainerCallback):
             raise UsageError("CkptopCallback works in one process; this training has several")
         self.require_restored(state.global_step, "pass resume_from_checkpoint=ckptop.checkpoint to train()")
         self._parts = parts
+        take_up_rate(self.run, *self._rates)
         self.run.begin(total_epochs=math.ceil(args.num_train_epochs), total_steps=state.max_steps)
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -86,7 +89,7 @@ class CkptopCallback(RunHook, TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Obey what is asked."""
-        if self.stepped(state.global_step, _epoch(state), lambda: self._save_of(state)):
+        if self.stepped(state.global_step, _epoch(state), lambda: self._save_of(state), self._rates):
             control.should_training_stop = True
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -125,6 +128,10 @@ class CkptopCallback(RunHook, TrainerCallback):
         self.end()
 
     # Inside
+
+    @property
+    def _rates(self) -> Rates:
+        return [self._parts["optimizer"]], [self._parts["lr_scheduler"]]
 
     def _save_of(self, state: TrainerState) -> Save:
         step, epoch, random = state.global_step, _epoch(state), tensors.capture_random_state()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ckptop.store import tensors
 from ckptop.store.errors import UsageError
 from ckptop.store.loading import restore_random, verify_before_load
+from ckptop.store.looping import Rates
+from ckptop.store.rate_change import take_up_rate
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class CkptopCallback(RunHook, Callback):
         """
         self.run.retake_signals()
         self.require_restored(trainer.global_step, "pass ckpt_path=ckptop.checkpoint to fit()")
+        take_up_rate(self.run, *_rates(trainer))
         steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
         self.run.begin(
             total_epochs=epochs if epochs is not None and epochs > 0 else None,
@@ -94,7 +97,8 @@ class CkptopCallback(RunHook, Callback):
         """Obey what is asked, between two optimizer steps."""
         if trainer.global_step == self._step:
             return  # gradients are accumulated
-        if self.stepped(trainer.global_step, trainer.current_epoch + 1, lambda: self._save_of(trainer)):
+        step, epoch = trainer.global_step, trainer.current_epoch + 1
+        if self.stepped(step, epoch, lambda: self._save_of(trainer), _rates(trainer)):
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -161,3 +165,7 @@ class CkptopLogger(Logger):
         values = {name: value for name, value in metrics.items() if name != "epoch"}
         if values:
             self._hook.note(self.trainer.global_step, self.trainer.current_epoch + 1, values)
+
+
+def _rates(trainer: Trainer) -> Rates:
+    return trainer.optimizers, [config.scheduler for config in trainer.lr_scheduler_configs]

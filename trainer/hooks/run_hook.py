@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ckptop.store.errors import UsageError
+from ckptop.store.looping import Rates
+from ckptop.store.rate_change import change_rate
 from ckptop.store.run import Run
 
 Save = Callable[[Mapping[str, float]], object]
@@ -80,18 +82,21 @@ class RunHook:
         if step != self.run.start.from_step:
             raise UsageError(f"run {self.run.name} goes on from step {self.run.start.from_step:,}; {how}")
 
-    def stepped(self, step: int, epoch: int, save: Callable[[], Save]) -> bool:
+    def stepped(self, step: int, epoch: int, save: Callable[[], Save], rates: Rates) -> bool:
         """After an optimizer step: say so, obey what is asked, note what is due; True if the loop shall stop.
 
         Args:
             step: Optimizer steps done.
             epoch: From 1.
             save: Takes the state as it is now; what it returns commits that.
+            rates: The optimizers and schedulers of the training, for `ckptop ctl RUN set lr=…`.
         """
         now = time.perf_counter()
         self.run.progress(epoch=epoch, step=step, step_seconds=now - self._step_began)
         self._step, self._metrics = step, {}
-        self.run.obey(save=lambda: self._commit(save()))
+        self.run.obey(
+            save=lambda: self._commit(save()), change=lambda wanted: change_rate(self.run, wanted, *rates)
+        )  # fmt: skip
         self._step_began = time.perf_counter()
         every = self._save_every_steps
         if self.run.should_stop or (every is not None and step % every == 0):
