@@ -269,6 +269,27 @@ async def test_the_menu_shows_each_rows_command_and_greys_what_the_state_does_no
     assert [item.action for item in menu.items if item.refusal is not None] == ["pause"]
 
 
+@pytest.mark.parametrize("key", ["escape", "q", "x"])
+async def test_the_menu_is_left_by_the_key_that_opened_it_too(dashboard: Dashboard, store: Path, key: str) -> None:
+    await open_menu(dashboard)
+
+    await dashboard.press(key)
+
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
+    assert dashboard.app.is_running
+    assert not pending(paths(store), attempt_time=0).requests
+
+
+async def test_a_second_click_on_a_row_chooses_it(dashboard: Dashboard, store: Path) -> None:
+    await open_menu(dashboard)
+
+    await dashboard.pilot.click(Menu, offset=(5, 3))
+    assert isinstance(dashboard.app.screen, ControlScreen)
+    await dashboard.pilot.click(Menu, offset=(5, 3))
+
+    assert (await asked(dashboard, store)).action == "pause"
+
+
 async def test_of_a_run_that_ended_everything_is_off_and_the_footer_says_so(dashboard: Dashboard, store: Path) -> None:
     await see(dashboard, store, "finished", phase="finished", process=dead_process())
     offered = {shown.binding.id: shown.off for shown in dashboard.runs.shown_bindings()}

@@ -216,6 +216,24 @@ async def test_a_key_opens_the_page_that_the_command_prints(
     await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
 
 
+@pytest.mark.parametrize("key", ["escape", "enter", "W", "q"])
+async def test_the_page_is_left_by_the_keys_that_opened_it_too(dashboard: Dashboard, key: str) -> None:
+    await open_screen(dashboard, WhyScreen, "W")
+
+    await dashboard.press(key)
+
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
+    assert dashboard.app.is_running
+
+
+async def test_of_bare_checkpoints_nobody_knows_why(store: Path) -> None:
+    """A CheckpointManager used alone leaves no run.json."""
+    async with open_dashboard(store / "gone" / "checkpoints") as dashboard:
+        await dashboard.press("W")
+
+        assert dashboard.toasts == ["checkpoints has no run.json: nothing is known of how it ran."]
+
+
 async def test_the_page_scrolls_and_says_how_much_is_below(dashboard: Dashboard, store: Path) -> None:
     log = RunPaths(store / "gone").log
     log.write_text("".join(f"line {number} of the log\n" for number in range(20)))
@@ -227,8 +245,14 @@ async def test_the_page_scrolls_and_says_how_much_is_below(dashboard: Dashboard,
     await dashboard.press("G")
     assert "$ ckptop resume gone" in dashboard.text("#page")
     assert "more below" not in dashboard.text("#page")
-    await dashboard.press("g", "pagedown", "j", "k", "pageup")
-    assert "ended" in dashboard.text("#page")
+    for there, back in (("pagedown", "pageup"), ("space", "pageup"), ("j", "k"), ("down", "up"), ("end", "home")):
+        await dashboard.press("g")
+        top = dashboard.text("#page")
+        assert "ended" in top
+        await dashboard.press(there)
+        assert dashboard.text("#page") != top
+        await dashboard.press(back)
+        assert dashboard.text("#page") == top
 
 
 async def test_from_the_page_the_run_is_resumed_as_it_proposes(

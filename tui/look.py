@@ -210,7 +210,7 @@ class StoreLook:
                 table=self._table_of(view, asked),
                 curves=curves,
                 view=view,
-                powers=powers_of(view, self._refusal()),
+                powers=powers_of(view, self._views.store.problem),
             )
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             row = unreadable_row(name, error)
@@ -224,11 +224,6 @@ class StoreLook:
         if old is None or (old.row, old.facts, old.table, old.curves) != (new.row, new.facts, new.table, new.curves):
             return new
         return old if old.powers == new.powers else new
-
-    def _refusal(self) -> str | None:
-        """Why nothing here may be changed."""
-        store = self._views.store
-        return None if store.writable else clean(store.problem or "The store is read-only.")
 
     def _table_of(self, view: RunView, asked: Asked) -> CheckpointTableModel:
         damaged = asked.damaged.get(view.name, {})

@@ -44,7 +44,7 @@ def powers_of(view: RunView, refusal: str | None) -> Powers:
         refusal: Why nothing in its store may be changed; None where it may.
     """
     if refusal is not None:
-        return Powers(refusal, refusal, refusal, refusal)
+        return Powers(*[clean(refusal)] * 4)
     name, own = clean(view.name), _why_not_own(view)
     start = own or _why_no_command(view, name)
     resume = f"{name} is {view.state} already." if view.state in LIVE_STATES else start

@@ -189,9 +189,13 @@ class Trainers:
 
     def why(self) -> None:
         """Show the post-mortem of the run."""
-        view, detail = self._front.view(), self._front.detail
-        if view is not None and detail is not None and view.record is not None:
-            self._front.start(self._why())
+        view = self._front.view()
+        if view is None:
+            return
+        if view.record is None:
+            self._front.say(f"{clean(view.name)} has no run.json: nothing is known of how it ran.", "warning")
+            return
+        self._front.start(self._why())
 
     async def _why(self) -> None:
         from ckptop.tui.screens.why import WhyScreen
