@@ -438,6 +438,8 @@ async def test_a_run_that_can_neither_be_resumed_nor_forked_says_why(tmp_path: P
         await dashboard.press("r")
 
         assert dashboard.toasts == ["young is running already."]
+        offered = dashboard.runs.shown_bindings()
+        assert [shown.text for shown in offered if shown.off] == ["Fork", "Delete old", "Promote"]
 
 
 async def test_r_in_the_table_means_the_checkpoint_at_the_cursor(dashboard: Dashboard) -> None:

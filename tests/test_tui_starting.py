@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from dashboard import TASKS, Dashboard, open_dashboard
+from pilot import LIMIT_SECONDS
 from store_fixture import RunPlan, build_store
 
 from ckptop.cli.dashboard import _tasks
@@ -303,6 +307,31 @@ async def test_leaving_the_page_ends_the_child_that_makes_it(
     await dashboard.press("escape")
 
     await dashboard.until(lambda: not Path(f"/proc/{begun.read_text()}").exists(), "its end")
+
+
+async def test_leaving_the_dashboard_ends_no_child_that_starts_a_trainer(tmp_path: Path) -> None:
+    """Whoever presses Start and then q has started it."""
+    begun, go, done = (tmp_path / name for name in ("begun", "go", "done"))
+    script = (
+        f"import pathlib, time\nbegun, go, done = map(pathlib.Path, {[str(begun), str(go), str(done)]!r})\n"
+        "begun.touch()\nwhile not go.exists(): time.sleep(0.01)\nprint('said')\ndone.touch()"
+    )
+    dashboard = (
+        "import asyncio, pathlib, sys\nfrom ckptop.tui.child import _run\n"
+        "async def main():\n"
+        f"    task = asyncio.create_task(_run('resume', [sys.executable, '-c', {script!r}]))\n"
+        f"    while not pathlib.Path({str(begun)!r}).exists(): await asyncio.sleep(0.01)\n"
+        "    task.cancel()\n"
+        "asyncio.run(main())"
+    )
+    subprocess.run([sys.executable, "-c", dashboard], check=True, timeout=60)
+
+    go.touch()
+
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not done.exists():
+        assert time.monotonic() < deadline, "the child went with the dashboard"
+        await asyncio.sleep(0.01)
 
 
 PRINTED = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from ckptop.host.terminal import clean
 from ckptop.store.errors import DiskError
@@ -17,6 +19,9 @@ ERROR_LIMIT = 300
 """Characters of a child's complaint that are shown."""
 LINE_LIMIT = 2000
 """Characters of one line of its output."""
+
+_at_large: list[subprocess.Popen[bytes]] = []
+"""Children left to themselves: a handle that is collected warns that its process still runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
 
 
 async def run_ckptop(arguments: Sequence[str]) -> Answer:
-    """Run `ckptop` with `arguments` and `--json`; the child ends with us only if it is done anyway."""
+    """Run `ckptop` with `arguments` and `--json`; where the wait is cancelled, the child goes on by itself."""
     code, out, error = await _run(arguments[0], command_line(arguments))
     try:
         facts = json.loads(out)
@@ -61,28 +66,58 @@ async def read_ckptop(arguments: Sequence[str]) -> tuple[list[str], str]:
 
 
 async def _run(command: str, argv: Sequence[str], *, for_reading: bool = False) -> tuple[int, bytes, str]:
-    """Exit code, output and complaint of a child; the complaint is empty where all went well."""
+    """Exit code, output and complaint of a child; the complaint is empty where all went well.
+
+    It writes into files, and no event loop owns it: asyncio's own would kill it where the dashboard is left early.
+    """
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as complained:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=complained,
+                env={**os.environ, "PYTHONIOENCODING": "utf-8"}
+                if for_reading
+                else None,  # glyphs are ours to translate
+                start_new_session=True,  # Ctrl-C in this terminal is not for it
+            )
+        except OSError as refused:
+            return DiskError.exit_code, b"", f"ckptop {command} could not be started: {refused.strerror}"
+        try:
+            await _ended(process.pid)
+        except asyncio.CancelledError:
+            if for_reading:
+                process.kill()
+                process.wait()
+            else:
+                _at_large.append(process)
+            raise
+        code = process.wait()
+        return code, _content(printed), _complaint(command, code, _content(complained))
+
+
+async def _ended(pid: int) -> None:
+    """Return once a child of ours has ended; it stays a zombie until it is waited for."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, ended.set)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"} if for_reading else None,  # glyphs are ours to translate
-            start_new_session=True,  # Ctrl-C in this terminal is not for it
-        )
-    except OSError as refused:
-        return DiskError.exit_code, b"", f"ckptop {command} could not be started: {refused.strerror}"
-    try:
-        out, complaint = await process.communicate()
-    except asyncio.CancelledError:
-        if for_reading and process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    code = process.returncode if process.returncode is not None else 1
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _complaint(command: str, code: int, complained: bytes) -> str:
+    """The last line of stderr, cleaned; empty where all went well."""
     if code == 0:
-        return code, out, ""
-    lines = [line for line in complaint.decode(errors="replace").splitlines() if line.strip()]
+        return ""
+    lines = [line for line in complained.decode(errors="replace").splitlines() if line.strip()]
     error = clean(lines[-1].removeprefix("ckptop: "), ERROR_LIMIT) if lines else ""
-    return code, out, error or f"ckptop {command} ended with code {code}"
+    return error or f"ckptop {command} ended with code {code}"

@@ -124,6 +124,8 @@ class RunsList(CursorList[RunRow]):
             return [Shown(item, item.description, off=True) for item in own]
         powers = detail.powers if detail is not None and detail.row.name == run.name else None
         off = _off(powers, changes=self.snapshot is None or self.snapshot.writable)
+        if powers is not None and detail is not None and not detail.table.rows:
+            off |= {"runs.prune", "runs.promote"}
         shown = []
         for item in (item for item in self.BINDINGS if isinstance(item, Binding) and item.show):
             text = item.description
