@@ -14,9 +14,9 @@ from ckptop.host.units import MISSING, format_bytes, format_cell, format_count, 
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.facts import CheckpointFacts, Kept, RunFacts, flatten, is_there, typed
 from ckptop.store.layout import StorePaths
-from ckptop.store.promote import ReleaseConfig
 from ckptop.store.records import LIVE_PHASES, Attempt, Mode, RunRecord
 from ckptop.store.registry import Registry, ReleaseLine
+from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.views import RunView
 
 

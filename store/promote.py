@@ -28,14 +28,10 @@ from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest, Ranking
 from ckptop.store.names import Version, milestone_name
 from ckptop.store.registry import ReleaseLine
-from ckptop.store.releasing import ReleaseConfig, check_model_name, release_state
+from ckptop.store.releasing import check_model_name, release_state
 from ckptop.store.staging import removed_on_error
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import RunView
-
-__all__ = [
-    "ReleaseConfig", "Requirement", "RequirementNotMet", "promote_to_milestone", "promote_to_production",
-]  # fmt: skip
 
 _REQUIREMENT = re.compile(r"\s*(?P<metric>[^<>=!\s]+)\s*(?P<sign>>=|<=|==|>|<)\s*(?P<value>[-+.\deE]+)\s*")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {

@@ -23,6 +23,7 @@ import msgspec
 from ckptop.host.oom import read_oom_counts
 from ckptop.host.process import current_process
 from ckptop.store import looping, obeying
+from ckptop.store.alerting import alert_of_run
 from ckptop.store.errors import EXIT_STOPPED, DiskError, traceback_of
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
@@ -118,7 +119,8 @@ class Run:
     ) -> Run:
         """Make a run, or take one up where it stopped, and hold it.
 
-        A process started by `ckptop resume` takes up the run it was started for, whatever is said here.
+        A process started by `ckptop resume` takes up the run it was started for, whatever is said here. Where the
+        environment asks for alerts, the run tells of itself from here on.
 
         Args:
             store: The store's root; made if missing.
@@ -145,7 +147,8 @@ class Run:
             say: Told in a line what a person should know, such as a wait for another host's heartbeat.
 
         Raises:
-            UsageError: The name cannot name a run, or is taken and `resume` is None.
+            UsageError: The name cannot name a run, or is taken and `resume` is None; the settings of alerts in the
+                environment are wrong.
             NotFound: `resume` names a checkpoint that is not there.
             Damaged: The checkpoint asked for does not verify.
             Held: Another process holds the run.
@@ -160,6 +163,7 @@ class Run:
             new = new_record(name, task, config, seed, metric, data, command, parent)
             record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
             keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
+            alert_of_run(paths)
             run = cls(paths, record, lease, start, keep)
         run.overrides = dict(overrides or (request.overrides if request is not None else {}))
         if request is None and config is not None:

@@ -21,16 +21,9 @@ from ckptop.host.terminal import clean
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
-from ckptop.store.random_state import capture_random_state, restore_random_state
 from ckptop.store.room import require_room
 from ckptop.store.staging import removed_on_error
-from ckptop.store.state_dicts import State, apply_state, plain
-
-__all__ = [
-    "UNREADABLE", "State", "Written", "apply_state", "capture_random_state", "plain", "read_state", "refuse_unsafe",
-    "restore_random_state", "tensor_bytes", "write_state",
-]  # fmt: skip
-"""With what a trainer of its own needs beside them."""
+from ckptop.store.state_dicts import State
 
 UNREADABLE = (
     RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,

@@ -60,7 +60,26 @@ def train(store: Path, *options: str, script: str = "", **environ: str) -> subpr
     return ckptop(*arguments, script=script, **environ)
 
 
-# The trainer
+# The trainer, and a loop of one's own
+
+
+def test_a_plain_script_tells_of_its_end_where_the_environment_asks(tmp_path: Path) -> None:
+    script = (
+        "from ckptop.store import Run\n"
+        f"with Run.create({str(tmp_path / 'runs')!r}, name='mine', task='toy') as run:\n"
+        "    run.log(1, {'train/loss': 1.0})\n"
+        "    raise ValueError('no such column')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+        env=child_environment() | {"CKPTOP_ALERT_COMMAND": noting_command(tmp_path / "out")},
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    (failed,) = noted(tmp_path / "out")
+    assert failed["kind"] == "failed"
+    assert "no such column" in failed["message"]
 
 
 def test_a_trainer_tells_of_a_better_milestone_and_of_its_end(tmp_path: Path) -> None:

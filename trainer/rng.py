@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ckptop.store.tensors import capture_random_state as capture
-from ckptop.store.tensors import restore_random_state as restore
+from ckptop.store.random_state import capture_random_state as capture
+from ckptop.store.random_state import restore_random_state as restore
 
 __all__ = ["capture", "restore", "restore_threads", "seed_everything"]
 

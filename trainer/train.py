@@ -12,7 +12,6 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 from ckptop.host.terminal import clean
-from ckptop.store.alerting import alert_of_run
 from ckptop.store.environment import capture_command
 from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, TrainingFailed, UsageError
 from ckptop.store.events import last_event
@@ -217,5 +216,4 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
             if settled.name is not None or not RunPaths(settled.store / name).record.exists():
                 raise
         else:
-            alert_of_run(run.paths)
             return run

@@ -20,6 +20,7 @@ from ckptop.store.errors import Damaged, NotFound, TrainingFailed, UsageError
 from ckptop.store.hashing import sha256_of
 from ckptop.store.loading import verify_before_load
 from ckptop.store.model_files import ModelFile, task_in
+from ckptop.store.state_dicts import apply_state
 from ckptop.store.verify import verify_checkpoint
 from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.config import TrainConfig, layered
@@ -122,7 +123,7 @@ def load_trained(file: ModelFile, task: Task[Any], inference: Inference) -> Trai
         torch.set_num_threads(config.threads)
     model = task.build_model(config.model)
     try:
-        tensors.apply_state({"model_state_dict": weights}, file.path, model)
+        apply_state({"model_state_dict": weights}, file.path, model)
     except RuntimeError as error:
         raise UsageError(
             f"{error}, as task {task.name} makes it of the recorded configuration: its code changed, or --task means "

@@ -22,6 +22,7 @@ from ckptop.store import tensors
 from ckptop.store.errors import Damaged, UsageError
 from ckptop.store.loading import restore_random, verify_before_load
 from ckptop.store.looping import Rates
+from ckptop.store.random_state import capture_random_state
 from ckptop.store.rate_change import take_up_rate
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
@@ -134,7 +135,7 @@ class CkptopCallback(RunHook, TrainerCallback):
         return [self._parts["optimizer"]], [self._parts["lr_scheduler"]]
 
     def _save_of(self, state: TrainerState) -> Save:
-        step, epoch, random = state.global_step, _epoch(state), tensors.capture_random_state()
+        step, epoch, random = state.global_step, _epoch(state), capture_random_state()
 
         def save(metrics: Mapping[str, float]) -> None:
             own = {"rng": random, _STATE: json.dumps(dataclasses.asdict(state))}

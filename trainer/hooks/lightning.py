@@ -16,7 +16,9 @@ from ckptop.store import tensors
 from ckptop.store.errors import UsageError
 from ckptop.store.loading import restore_random, verify_before_load
 from ckptop.store.looping import Rates
+from ckptop.store.random_state import capture_random_state
 from ckptop.store.rate_change import take_up_rate
+from ckptop.store.state_dicts import plain
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
 if TYPE_CHECKING:
@@ -122,13 +124,13 @@ class CkptopCallback(RunHook, Callback):
     # Inside
 
     def _save_of(self, trainer: Trainer) -> Save:
-        step, epoch, random = trainer.global_step, self.run.epoch, tensors.capture_random_state()
+        step, epoch, random = trainer.global_step, self.run.epoch, capture_random_state()
         own = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         for key in _OURS:
             own.pop(key, None)
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in own:
-                own[key] = tensors.plain(own[key])  # of a class its name: a checkpoint holds no pickled objects
+                own[key] = plain(own[key])  # of a class its name: a checkpoint holds no pickled objects
 
         def save(metrics: Mapping[str, float]) -> None:
             model = trainer.lightning_module
