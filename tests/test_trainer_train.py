@@ -177,6 +177,23 @@ def test_whatever_changes_the_next_rate_says_what_it_would_have_been(
     assert f"\nthe next step has lr {now:.4g} (was {before:.4g})\n" in capsys.readouterr().out
 
 
+def test_going_back_past_a_change_says_what_the_checkpoint_was_trained_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run goes on as it was changed since, so the same steps are not trained again."""
+    run_training(tmp_path, name="mine", epochs="2", scheduler="constant", warmup_steps="0")
+    run_training(tmp_path, name="mine", resume="auto", epochs="3", lr="0.25", batch_size="8")
+    capsys.readouterr()
+
+    run_training(tmp_path, name="mine", resume="epoch=2")
+
+    said = capsys.readouterr().out
+    assert "\nepochs was 2, now 3\n" in said
+    assert "\nlr was 0.001, now 0.25\n" in said
+    assert "\nbatch_size was 16, now 8; an epoch now has 33 steps\n" in said
+    assert "\nthe next step has lr 0.25 (was 0.001)\n" in said
+
+
 @pytest.mark.parametrize("scheduler", ["cosine", "step"])
 def test_another_batch_size_on_resume_does_not_make_the_rate_jump(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+from ckptop.store.errors import UsageError
 from ckptop.store.run import Run
-from ckptop.trainer.config import TrainConfig
+from ckptop.trainer.config import TrainConfig, as_dict, changes, layered
 from ckptop.trainer.console import Console
 from ckptop.trainer.optim import learning_rate
 from ckptop.trainer.options import Settled
@@ -55,11 +57,17 @@ def count(number: int, noun: str) -> str:
 
 def _changes(run: Run, settled: Settled, parts: Parts, progress: Progress) -> Iterator[str]:
     """What keeps this attempt from being bitwise what the run would have been, a line each."""
-    for key, (old, new) in settled.changed.items():
+    manifest, saved = run.start.manifest, settled.recorded
+    if manifest is not None and saved is not None:
+        with suppress(UsageError):  # of another version of the task, which is no reason not to go on
+            values = {key: manifest.config[key] for key in as_dict(saved).keys() & manifest.config.keys()}
+            saved = layered(saved, {**values, "accept_new_data": False})
+    # The run may have been changed after that checkpoint, which going back does not undo.
+    since = changes(saved, parts.config) if saved is not None else {}
+    for key, (old, new) in {**settled.changed, **since}.items():
         yield f"{key} was {old}, now {new}{consequence(key, old, new, parts)}"
-    if settled.recorded is not None:
-        yield from next_rate(settled.recorded, parts, progress)
-    manifest = run.start.manifest
+    if saved is not None:
+        yield from next_rate(saved, parts, progress)
     before = manifest.environment.get("pytorch_version") if manifest is not None else None
     if before not in (None, str(torch.__version__)):
         yield f"torch was {before}, now {torch.__version__}: the run is no longer bitwise exact"
