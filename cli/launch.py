@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ckptop.cli.supervise import supervised_argv
 from ckptop.host.process import parent_pid, start_detached
-from ckptop.store.errors import EXIT_NO, CkptopError, DiskError, NotFound, StoreError, TrainingFailed, UsageError
+from ckptop.store.errors import EXIT_NO, CkptopError, DiskError, Held, NotFound, StoreError, TrainingFailed, UsageError
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
 from ckptop.store.names import check_run_name
@@ -99,7 +99,8 @@ def _wait_until_begun(process: subprocess.Popen[bytes], paths: RunPaths, log_siz
         if ended == 0:
             raise LaunchFailed(_last_line(paths.log, log_size) or "the trainer had nothing to do", EXIT_NO)
         if ended is not None:
-            message = _last_line(paths.log, log_size) or f"exit code {ended}, nothing printed"
+            message = _last_line(paths.log, log_size, is_ours=ended == Held.exit_code)
+            message = message or f"exit code {ended}, nothing printed"
             raise LaunchFailed(
                 f"the trainer of {paths.root.name} ended at once: {message}",
                 ended if ended > 0 else TrainingFailed.exit_code,
@@ -115,7 +116,7 @@ def _status(paths: RunPaths) -> Status | None:
         return None
 
 
-def _last_line(log: Path, since: int) -> str:
+def _last_line(log: Path, since: int, *, is_ours: bool = False) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(since, log.stat().st_size - _LOG_TAIL_BYTES))
@@ -123,7 +124,9 @@ def _last_line(log: Path, since: int) -> str:
     except OSError:
         return ""
     said = [line for line in lines if line.strip()]
-    return said[-1].removeprefix("ckptop: ") if said else ""
+    # The trainer that holds the run goes on printing into the same log: an error of ours is found by its prefix.
+    errors = [line for line in said if line.startswith("ckptop: ")] if is_ours else []
+    return (errors or said)[-1].removeprefix("ckptop: ") if said else ""
 
 
 def reserve(store: Path, name: str) -> RunPaths:

@@ -17,6 +17,7 @@ from ckptop.cli.main import run as run_command
 from ckptop.cli.train import train
 from ckptop.store.errors import UsageError
 from ckptop.store.layout import RunPaths
+from ckptop.store.records import Command
 from ckptop.store.store import Store
 
 QUICK = ("--set", "threads=1", "--set", "model.hidden=[8]", "--set", "system_interval_seconds=0")
@@ -71,6 +72,18 @@ def test_an_error_of_the_first_seconds_is_passed_on_and_the_name_is_free_again(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ckptop: the trainer of diabetes ended at once: unknown configuration key 'epoch'; did you")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reason_of_a_refusal_is_found_in_a_log_that_the_holder_goes_on_writing(tmp_path: Path) -> None:
+    refusal = "run mine is held by pid 7 of ada on box; stop it with `ckptop stop mine`"
+    script = f"import sys; print('ckptop: {refusal}'); print('Epoch 9/100 - Train Loss: 0.5'); sys.exit(13)"
+    paths = launch.reserve(tmp_path, "mine")
+
+    with pytest.raises(launch.LaunchFailed, match="held by pid 7 of ada on box") as refused:
+        launch.launch(Command(python=sys.executable, argv=["-c", script], cwd=str(tmp_path)), paths)
+
+    launch._at_large.pop().wait(PATIENCE_SECONDS)
+    assert refused.value.exit_code == 13
 
 
 def test_a_taken_name_is_refused_before_anything_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
