@@ -70,6 +70,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, nearest: s
     ("key", "text", "message"),
     [
         ("epochs", "0", "epochs: expected int >= 1, got '0'"),
+        ("epochs", "99999999999999999", "epochs: expected int <= 1000000000, got '99999999999999999'"),
         ("epochs", "many", "epochs: expected int, got 'many'"),
         ("lr", "-1", "lr: expected float > 0.0, got '-1'"),
         ("lr", "inf", "lr: expected a finite number, got inf"),

@@ -20,6 +20,8 @@ from ckptop.store.errors import UsageError
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Epochs = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+"""Few enough that their steps are a number that status.json may hold."""
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
@@ -34,7 +36,7 @@ OptionsT = TypeVar("OptionsT", bound=TaskOptions)
 class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what a training computes, and where its traces go."""
 
-    epochs: Positive = 20
+    epochs: Epochs = 20
     batch_size: Positive = 64
     """Samples of one micro-batch."""
     accumulate: Positive = 1
