@@ -75,6 +75,25 @@ def test_a_rollback_is_bit_for_bit_the_resume_with_a_lower_rate(tmp_path: Path, 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("step", "where", "saved"),
+    [(5, "the start, for nothing was saved,", "nothing was saved: resume with a lower lr"),
+     (20, "the newest checkpoint", "the newest checkpoint is whole: resume from it with a lower lr")],
+)  # fmt: skip
+def test_no_checkpoint_is_promised_where_none_was_saved(
+    tmp_path: Path, spoil: Callable[..., None], capsys: pytest.CaptureFixture[str], step: int, where: str, saved: str
+) -> None:
+    spoil(step)
+    with pytest.raises(TrainingFailed, match=saved):
+        run_training(tmp_path, name="stops", epochs="2")
+    capsys.readouterr()
+
+    spoil(step)
+    run_training(tmp_path, name="goes-back", epochs="2", on_nan="rollback")
+
+    assert f": going back to {where} with lr 0.0005" in capsys.readouterr().out
+
+
 def test_values_read_a_step_late_go_back_to_the_same_bits(
     tmp_path: Path, spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,8 +55,9 @@ def may_go_back(run: Run, config: TrainConfig[Any], done: int) -> bool:
 def end_attempt(error: NotFinite, run: Run, config: TrainConfig[Any], console: Console, done: int) -> Rollback:
     """Say why the attempt ends and end it as stopped."""
     what = str(error).partition(";")[0]
+    where = "the newest checkpoint" if run.checkpoints.get_latest_checkpoint() else "the start, for nothing was saved,"
     message = (
-        f"{what}: going back to the newest checkpoint with lr {config.lr * config.rollback_lr_factor:g}, times "
+        f"{what}: going back to {where} with lr {config.lr * config.rollback_lr_factor:g}, times "
         f"{config.rollback_lr_factor:g} (rollback {done + 1} of {config.rollbacks})"
     )
     console.say(message)

@@ -27,8 +27,9 @@ MOST_SKIPPED = 20
 class NotFinite(TrainingFailed):
     """A step's loss or gradient is NaN or infinite; what was saved before it is whole."""
 
-    def __init__(self, message: str, step: int, epoch: int, values: dict[str, float]) -> None:
+    def __init__(self, message: str, step: int, epoch: int, values: dict[str, float], advice: str = "") -> None:
         super().__init__(message)
+        self.advice = advice
         self.step, self.epoch, self.values = step, epoch, values
 
 
@@ -110,14 +111,13 @@ class Stepper:
     def _not_finite(self, step: Step, what: str) -> NotFinite:
         loss, grad_norm = step.values.read()
         config = self._parts.config
-        advice = "resume from it with a lower lr or --set clip_norm=1"
+        advice = "a lower lr or --set clip_norm=1"
         if config.precision == "fp16":
             advice += " or --set precision=bf16"
         if config.on_nan != "rollback":
             advice += ", or train with --on-nan rollback"
         return NotFinite(
-            f"{what}; the newest checkpoint is whole: {advice}",
-            step.step, step.epoch, {"train/loss": loss, "grad_norm": grad_norm},
+            what, step.step, step.epoch, {"train/loss": loss, "grad_norm": grad_norm}, advice
         )  # fmt: skip
 
     def _backward(self, batch: tuple[torch.Tensor, ...], samples: int) -> torch.Tensor:

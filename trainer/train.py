@@ -143,7 +143,11 @@ def _train(
                 config = layered(config, run.record.config)  # the rate may have been changed meanwhile
                 if not may_go_back(run, config, rollbacks):
                     again = f"; went back {count(rollbacks, 'time')} already" if rollbacks else ""
-                    raise TrainingFailed(f"{error}{again}") from error
+                    is_saved = run.checkpoints.get_latest_checkpoint() is not None
+                    saved = (
+                        "the newest checkpoint is whole: resume from it" if is_saved else "nothing was saved: resume"
+                    )
+                    raise TrainingFailed(f"{error}; {saved} with {error.advice}{again}") from error
                 return end_attempt(error, run, config, console, rollbacks)
         run.finish(outcome.state, code=outcome.exit_code, summary=outcome.summary)
     return outcome
