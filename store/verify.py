@@ -107,7 +107,7 @@ def verify_run(view: RunView, progress: Progress | None = None, hashes: Hashes |
     if view.record is not None:
         findings += [*_records(view), *_logs(view)]
     for tier in ("training", "milestone"):
-        findings += _leftovers(view.checkpoint_paths.tier(tier))
+        findings += _leftovers(view.name, view.checkpoint_paths.tier(tier))
     return Report(len(view.checkpoints) + len(put_away), total_bytes([view]), tuple(findings))
 
 
@@ -226,7 +226,7 @@ def total_bytes(views: Iterable[RunView]) -> int:
     return sum({info.inode: info.size_bytes for info in infos}.values())
 
 
-def _leftovers(directory: Path) -> Iterator[Finding]:
+def _leftovers(run: str, directory: Path) -> Iterator[Finding]:
     """Manifests without a checkpoint (a save or a deletion that was cut off), and links to nothing."""
     try:
         names = {entry.name: entry for entry in os.scandir(directory)}
@@ -235,6 +235,8 @@ def _leftovers(directory: Path) -> Iterator[Finding]:
     for name, entry in sorted(names.items()):
         stem = name.removesuffix(".json").removesuffix(".tensors")
         if entry.is_symlink() and not (directory / name).exists():
-            yield Finding(name, f"{name} links to nothing", "the next save makes it again", severe=False)
+            what = f"{run}: {directory.name}/{name} links to nothing"
+            yield Finding(name, what, "the next save makes it again", severe=False)
         elif name.endswith(".json") and f"{stem}.pt" not in names and not is_link_name(f"{stem}.pt"):
-            yield Finding(name, f"{name} has no checkpoint: a cut-off save or deletion", "remove it", severe=False)
+            what = f"{run}: {directory.name}/{name} has no checkpoint: a cut-off save or deletion"
+            yield Finding(name, what, f"remove {directory / name}", severe=False)

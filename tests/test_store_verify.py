@@ -101,10 +101,13 @@ def test_leftovers_are_told_and_are_no_damage(root: Path) -> None:
     report = verify_run(read_run(root))
 
     assert report.damaged == 0
-    assert sorted(finding.message.split(" ", 1)[1] for finding in report.findings) == [
-        "has no checkpoint: a cut-off save or deletion", "has no checkpoint: a cut-off save or deletion",
-        "links to nothing", "links to nothing",
+    name = "checkpoint_epoch_0005_step_00000500"
+    assert sorted(finding.message for finding in report.findings) == [
+        f"mine: training/{name}.json has no checkpoint: a cut-off save or deletion",
+        f"mine: training/{name}.tensors.json has no checkpoint: a cut-off save or deletion",
+        "mine: training/gone.pt links to nothing", "mine: training/latest.pt links to nothing",
     ]  # fmt: skip
+    assert f"remove {training / name}.json" in [finding.advice for finding in report.findings]
 
 
 def test_an_unreadable_record_is_a_finding(root: Path) -> None:
