@@ -19,8 +19,8 @@ from ckptop.store.records import Attempt, Mode
 
 _LOWER_IS_BETTER = frozenset({
     "loss", "losses", "error", "errors", "err", "smape", "mape", "mae", "mse", "rmse", "msle", "rmsle", "perplexity",
-    "ppl", "nll", "bpb", "bpc", "entropy", "ce", "bce", "kl", "kld", "wer", "cer", "eer", "fid", "lpips", "distance",
-    "divergence", "deviance", "brier", "latency", "seconds",
+    "ppl", "nll", "bpb", "bpc", "entropy", "ce", "bce", "kl", "kld", "wer", "cer", "eer", "ece", "fid", "lpips",
+    "distance", "divergence", "deviance", "brier", "latency", "seconds",
 })  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 """Of `val/MeanSquaredError` as of `val_loss`."""

@@ -798,8 +798,9 @@ def test_the_best_of_a_set_without_a_run_is_kept_by_anybody_s_rule(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "name",
-    ["val/loss", "MeanSquaredError", "val/WordErrorRate", "KLDivergence", "cross_entropy", "losses", "valError", "WER"],
-)
+    ["val/loss", "MeanSquaredError", "val/WordErrorRate", "KLDivergence", "cross_entropy", "losses", "valError", "WER",
+     "val/ece"],
+)  # fmt: skip
 def test_lower_is_better_of_what_reads_like_an_error(name: str) -> None:
     assert metric_mode(name) == "min"
 
