@@ -67,6 +67,7 @@ def launch(
 
     Raises:
         NotFound: The interpreter or the working directory is gone.
+        DiskError: Its log cannot be opened.
         LaunchFailed: It ended before it began; the message is its last line.
         TrainingFailed: It did not begin within two minutes; it was left running.
     """
@@ -82,6 +83,8 @@ def launch(
         process = start_detached(argv, cwd=Path(command.cwd), env=env, log_path=paths.log)
     except FileNotFoundError:
         raise NotFound(f"the run was started by {command.python}, which is gone; train anew with another") from None
+    except OSError as error:
+        raise DiskError(error.errno, f"{paths.log} cannot be written: {error.strerror}") from error
     _at_large.append(process)
     return Launched(process, paths, _wait_until_begun(process, paths, log_size, began))
 

@@ -222,20 +222,23 @@ def crashed(store: Path, name: str) -> RunPaths:
 def test_every_crashed_run_of_mine_is_resumed_with_a_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("one", "two", "others"):
+    for name in ("one", "two", "others", "nolog"):
         crashed(tmp_path, name)
+    (tmp_path / "nolog" / "train.log").mkdir()
     (tmp_path / "others" / "run.json").chmod(0o666)  # anybody may have put a command there
     Run.create(tmp_path, name="done", task="mine").finish("finished", code=0)
     try:
         code = run_command(["resume", "--all-crashed", "--store", str(tmp_path)])
 
         lines = capsys.readouterr().out.splitlines()
-        assert code == 10
-        assert lines[0].startswith("Resumed one from step 0 (pid ")
-        assert lines[1].startswith("others was not resumed: ")
-        assert lines[2].startswith("Resumed two from step 0 (pid ")
+        assert code == 14
+        assert lines[0].startswith("nolog was not resumed: ")
+        assert lines[1].startswith("Resumed one from step 0 (pid ")
+        assert lines[2].startswith("others was not resumed: ")
+        assert lines[3].startswith("Resumed two from step 0 (pid ")
         states = {view.name: view.state for view in Store.open(tmp_path).runs()}
-        assert states == {"one": "running", "two": "running", "others": "crashed", "done": "finished"}
+        left = {"others": "crashed", "nolog": "crashed", "done": "finished"}
+        assert states == {"one": "running", "two": "running", **left}
     finally:
         while launch._at_large:
             launch._at_large[-1].kill()
