@@ -16,7 +16,8 @@ import numpy as np
 from textual_plotext import Plot
 
 from ckptop.tui import chart_canvas
-from ckptop.tui.chart_compose import ChartMemory, ChartModel, compose
+from ckptop.tui.chart_compose import ChartMemory, compose
+from ckptop.tui.chart_model import ChartModel
 from ckptop.tui.chart_series import Series
 
 STEPS = 1_000_000

@@ -15,8 +15,9 @@ from textual.geometry import Region
 
 from ckptop.tui.chart_canvas import PIXELS, Marker, draw_layer
 from ckptop.tui.chart_cells import Row, blank_rows, changed_spans, put, to_strips
-from ckptop.tui.chart_compose import NO_DATA, NOT_FINITE, ChartMemory, ChartModel, compose, series_tokens
+from ckptop.tui.chart_compose import NO_DATA, NOT_FINITE, ChartMemory, compose, series_tokens
 from ckptop.tui.chart_marks import cut_name
+from ckptop.tui.chart_model import ChartModel
 from ckptop.tui.chart_series import Series
 from ckptop.tui.theme import CKPTOP_DARK, MONO, palette_of
 
@@ -78,7 +79,6 @@ def hard_models(draw: st.DrawFn) -> ChartModel:
         smoothing=draw(st.sampled_from([0.0, 0.5, 0.99])),
         message=draw(st.sampled_from([None, "Waiting."])),
         window=draw(st.none() | window),
-        cursor=draw(st.none() | hard_floats),
     )
 
 
@@ -336,7 +336,6 @@ def test_ascii_means_ascii() -> None:
         milestones=(20.0,),
         checkpoints=(60.0,),
         smoothing=0.5,
-        cursor=10.0,
     )
 
     assert "".join(text(compose(model, 80, 20, marker="ascii"))).isascii()

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from ckptop.tui.chart_series import (
-    Ema,
-    Series,
-    Smoother,
-    bucket_of,
-    ema,
-    nonfinite_x,
-    reduce_min_max,
-)
+from ckptop.tui.chart_series import Series, bucket_of, nonfinite_x, reduce_min_max
+from ckptop.tui.chart_smooth import Ema, Smoother, ema
 
 Floats = npt.NDArray[np.float64]
 

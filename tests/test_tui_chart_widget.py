@@ -10,7 +10,8 @@ from textual.app import App, ComposeResult
 from textual.color import Color
 from textual.geometry import Region
 
-from ckptop.tui.chart_compose import NO_DATA, ChartModel
+from ckptop.tui.chart_compose import NO_DATA
+from ckptop.tui.chart_model import ChartModel
 from ckptop.tui.chart_series import Series
 from ckptop.tui.theme import CKPTOP_DARK, CKPTOP_LIGHT, THEMES
 from ckptop.tui.widgets.chart import Chart, title_pairs

@@ -24,6 +24,7 @@ from ckptop.tui.screens.train import TrainScreen
 from ckptop.tui.screens.why import WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.form import Choice
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
@@ -348,13 +349,12 @@ CHART_KEYS = [("l", "h"), ("right", "left"), ("j", "k"), ("down", "up"), ("end",
 
 async def test_enter_enlarges_the_chosen_chart_and_escape_returns(dashboard: Dashboard) -> None:
     await dashboard.press("2", "l", "enter")
-    assert dashboard.screen.shown_panes == {"plots"}
-    assert dashboard.plots.enlarged
-    await dashboard.until(lambda: "chart 2 of 4" in dashboard.text("#chart-rule-0"), "the enlarged chart's rule")
-    assert "val/accuracy" in dashboard.text("#chart-rule-0")
+    assert dashboard.screen.shown_panes == {"enlarged"}
+    await dashboard.until(lambda: "chart 2 of 4" in dashboard.text("#enlarged-rule"), "the enlarged chart's rule")
+    assert "val/accuracy" in dashboard.text("#enlarged-rule")
 
     await dashboard.press("escape")
-    assert not dashboard.plots.enlarged
+    assert dashboard.plots.has_focus
     assert "runs" in dashboard.screen.shown_panes
 
 
@@ -390,12 +390,14 @@ async def test_L_turns_the_y_axis_from_log_to_linear(dashboard: Dashboard) -> No
 
 
 async def test_a_walks_the_x_axes(dashboard: Dashboard) -> None:
-    await dashboard.press("2", "enter", "a")
+    await dashboard.press("2", "a")
     assert "by epoch" in dashboard.text("#chart-rule-0")
     await dashboard.press("a")
     assert "by time" in dashboard.text("#chart-rule-0")
     await dashboard.press("a")
-    assert "by step" in dashboard.text("#chart-rule-0")
+    assert "by clock" in dashboard.text("#chart-rule-0")
+    await dashboard.press("a")
+    assert "by " not in dashboard.text("#chart-rule-0")
 
 
 # Actions open their dialogs.
@@ -516,7 +518,7 @@ async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -
 
 
 def every_binding() -> list[Binding]:
-    owners = (CkptopApp, MainScreen, RunsList, Plots, CheckpointTable, HardwarePane)
+    owners = (CkptopApp, MainScreen, RunsList, Plots, EnlargedPlot, CheckpointTable, HardwarePane)
     own = [item for owner in owners for item in owner.__dict__["BINDINGS"]]
     return [item for item in [*own, *MOVEMENT] if isinstance(item, Binding)]
 
@@ -529,7 +531,7 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
 
 
 def test_no_two_bindings_of_one_pane_share_a_key() -> None:
-    for owner in (RunsList, Plots, CheckpointTable, HardwarePane):
+    for owner in (RunsList, Plots, EnlargedPlot, CheckpointTable, HardwarePane):
         bindings = [item for cls in (owner, MainScreen, CkptopApp) for item in cls.__dict__["BINDINGS"]]
         if issubclass(owner, CursorList):
             bindings += MOVEMENT
@@ -537,8 +539,8 @@ def test_no_two_bindings_of_one_pane_share_a_key() -> None:
         assert len(keys) == len(set(keys)), owner
 
 
-def test_every_key_is_pressed_somewhere_in_this_file() -> None:
-    text = Path(__file__).read_text()
+def test_every_key_is_pressed_in_a_test_of_keys() -> None:
+    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_tui_*keys.py"))
 
     for item in every_binding():
         for key in item.key.split(","):

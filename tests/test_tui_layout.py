@@ -82,7 +82,7 @@ def test_panes_never_overlap_or_leave_the_screen(width: int, height: int) -> Non
     ],
 )
 def test_as_many_charts_as_can_be_read(size: Size, available: int, shape: tuple[int, int]) -> None:
-    cells = arrange_charts(size, available, alone=False)
+    cells = arrange_charts(size, available)
 
     rows, columns = len({cell.rule.y for cell in cells}), len({cell.rule.x for cell in cells})
     assert (rows, columns) == shape
@@ -91,12 +91,12 @@ def test_as_many_charts_as_can_be_read(size: Size, available: int, shape: tuple[
 
 
 def test_charts_beside_each_other_are_equally_wide() -> None:
-    left, right = arrange_charts(Size(73, 24), 2, alone=False)
+    left, right = arrange_charts(Size(73, 24), 2)
 
     assert left.chart.width == right.chart.width == 36
 
 
 def test_an_enlarged_chart_stands_alone() -> None:
-    (cell,) = arrange_charts(Size(149, 39), 6, alone=True)
+    (cell,) = arrange_charts(Size(149, 39), 1)
 
     assert cell.chart == Region(0, 1, 149, 38)

@@ -6,7 +6,6 @@ afresh with each frame: the axis limits, so that they stand still, and the smoot
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -20,7 +19,10 @@ from ckptop.tui.chart_canvas import Curve, Marker, draw_layer
 from ckptop.tui.chart_cells import Row, blank_rows, lay, put
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_marks import Glyphs, Marks, Name
-from ckptop.tui.chart_series import Floats, Series, Smoother, nonfinite_x
+from ckptop.tui.chart_model import ChartModel
+from ckptop.tui.chart_reading import Reading, make_readings
+from ckptop.tui.chart_series import Floats, Series, nonfinite_x
+from ckptop.tui.chart_smooth import Smoother
 
 NO_DATA = "Waiting for the first metric."
 NOT_FINITE = "No finite value so far."
@@ -32,46 +34,26 @@ ASCII_INK = {"accent": "o", "value": "x", "band": ":", "faint": ","}
 """What draws a layer where only ASCII is shown; overlays take "+"."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ChartModel:
-    """Everything a chart shows; strings are free of control characters."""
-
-    series: tuple[Series, ...]
-    """Drawn in this order, the last on top; those labelled "train" and "val" have hues of their own."""
-    best: tuple[float, float] | None = None
-    """Where the best checkpoint stands: x, and the value of the metric drawn."""
-    checkpoints: tuple[float, ...] = ()
-    """x of each committed checkpoint."""
-    milestones: tuple[float, ...] = ()
-    """x of each milestone; where one meets a checkpoint, it is drawn."""
-    x_label: str = "step"
-    """Unit of x: "step", "epoch", or a unit of time."""
-    log: bool | None = None
-    """Logarithmic y; None lets a positive loss decide. Without a positive value it is linear."""
-    smoothing: float = 0.0
-    """Weight of the past in dense curves, 0 inclusive (as logged) to 1 exclusive."""
-    message: str | None = None
-    """Shown while there is nothing to draw; None stands for a sentence of the chart's own."""
-    window: tuple[float, float] | None = None
-    """Edges of x when zoomed; None shows all."""
-    cursor: float | None = None
-    """x of a vertical line, when enlarged."""
-    subject: str = ""
-    """What is drawn, such as run and metric: while it stays the same, the limits only widen."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.smoothing < 1.0:
-            raise ValueError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
-        if self.window and not -math.inf < self.window[0] < self.window[1] < math.inf:
-            raise ValueError(f"window must be finite and ascend, not {self.window}")
-
-
 @dataclass(slots=True)
 class ChartMemory:
     """What a chart keeps from frame to frame."""
 
     limits: Limits = field(default_factory=Limits)
     smoother: Smoother = field(default_factory=Smoother)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """A chart as it was drawn once."""
+
+    model: ChartModel
+    rows: list[Row]
+    plot: Plot | None = None
+    """Where the curves stand; None where there is none to draw."""
+    across: tuple[float, float] = (0.0, 1.0)
+    """First and last x there is, in the window or not."""
+    readings: tuple[Reading, ...] = ()
+    """What a cursor can read; empty unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +67,19 @@ class _Layer:
 def compose(
     model: ChartModel, width: int, height: int, memory: ChartMemory | None = None, marker: Marker = "braille"
 ) -> list[Row]:
+    """The rows of `draw`."""
+    return draw(model, width, height, memory, marker).rows
+
+
+def draw(
+    model: ChartModel,
+    width: int,
+    height: int,
+    memory: ChartMemory | None = None,
+    marker: Marker = "braille",
+    *,
+    readable: bool = False,
+) -> Frame:
     """Draw the chart on `height` rows of `width` cells; any size from 0 up is drawn as well as it fits.
 
     Args:
@@ -93,22 +88,25 @@ def compose(
         height: Rows.
         memory: The memory of earlier frames, changed in place; None draws a frame of its own.
         marker: "ascii" draws everything in ASCII.
+        readable: Whether a cursor is to read values off it.
     """
     memory = memory or ChartMemory()
     memory.smoother.keep_only([series.name for series in model.series])
     rows = blank_rows(width, height)
     if width < 1 or height < 1:
-        return rows
-    fitted = _fit(model, memory.limits)
-    if fitted is None:
+        return Frame(model, rows)
+    across = curves.joint_extent(series.x for series in model.series)
+    fitted = _fit(model, across, memory.limits)
+    if across is None or fitted is None:
         empty = not any(series.y.size for series in model.series)
         text = model.message or (NO_DATA if empty else NOT_FINITE)
         put(rows, height // 2, max(0, (width - cell_len(text)) // 2), text, "muted")
-        return rows
+        return Frame(model, rows)
     glyphs = Glyphs.of(ascii_only=marker == "ascii")
     plot = _layout(model, width, height, *fitted, marker)
     _draw(rows, model, plot, memory.smoother, glyphs)
-    return rows
+    readings = make_readings(model, series_tokens(model), plot, memory.smoother) if readable else ()
+    return Frame(model, rows, plot, across, readings)
 
 
 def series_tokens(model: ChartModel) -> list[str]:
@@ -127,9 +125,10 @@ def series_tokens(model: ChartModel) -> list[str]:
     return tokens
 
 
-def _fit(model: ChartModel, limits: Limits) -> tuple[tuple[float, float], Scale] | None:
+def _fit(
+    model: ChartModel, across: tuple[float, float] | None, limits: Limits
+) -> tuple[tuple[float, float], Scale] | None:
     """Limits of x and the scale of y; None without a finite value."""
-    across = curves.joint_extent(series.x for series in model.series)
     everything = curves.joint_extent(series.y for series in model.series)
     if across is None or everything is None:
         return None
@@ -183,8 +182,6 @@ def _layers(model: ChartModel, plot: Plot, smoother: Smoother) -> Iterator[_Laye
 
 def _draw(rows: list[Row], model: ChartModel, plot: Plot, smoother: Smoother, glyphs: Glyphs) -> None:
     marks.draw_grid(rows, plot, glyphs)
-    if model.cursor is not None:
-        marks.draw_cursor(rows, plot, model.cursor, glyphs)
     layers = list(_layers(model, plot, smoother))
     for layer in layers:
         ink = ASCII_INK.get(layer.token, "+")

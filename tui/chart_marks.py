@@ -10,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ckptop.tui.chart_axis import tick_labels, x_ticks, y_ticks
 from ckptop.tui.chart_cells import Row, put
+from ckptop.tui.chart_clock import clock_ticks
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_series import Floats
 from ckptop.tui.theme import GLYPHS
@@ -68,13 +69,6 @@ def draw_grid(rows: list[Row], plot: Plot, glyphs: Glyphs) -> None:
             put(rows, row, 0, label.rjust(plot.left - 1), "muted")
 
 
-def draw_cursor(rows: list[Row], plot: Plot, x: float, glyphs: Glyphs) -> None:
-    """Draw a vertical line at `x`."""
-    for column in plot.columns_of(np.array([x])):
-        for row in range(plot.rows):
-            put(rows, row, plot.left + column, glyphs.cursor, "muted")
-
-
 def draw_best(rows: list[Row], plot: Plot, best: tuple[float, float], glyphs: Glyphs) -> None:
     """Draw the star of the best checkpoint at its x and value, unless zoomed out of sight."""
     if not plot.scale.bottom <= best[1] <= plot.scale.top:
@@ -98,7 +92,11 @@ def draw_x_labels(rows: list[Row], plot: Plot, unit: str) -> None:
     """Write the labels of the x axis, its unit at the right, and `log` under the labels of a log y axis."""
     y, width = plot.rows + 1, len(rows[0])
     free_until = width - cell_len(unit) - 1
-    for tick, label in x_ticks(plot.x0, plot.x1, plot.columns, whole=unit in ("step", "epoch")):
+    if unit == "clock":
+        ticks = clock_ticks(plot.x0, plot.x1, plot.columns)
+    else:
+        ticks = x_ticks(plot.x0, plot.x1, plot.columns, whole=unit in ("step", "epoch"))
+    for tick, label in ticks:
         for column in plot.columns_of(np.array([tick])):
             at = max(plot.left, plot.left + column - len(label) // 2)
             if at + len(label) < free_until:

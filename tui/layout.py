@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
 RUNS, PLOTS, CHECKPOINTS, HARDWARE, FACTS = "runs", "plots", "checkpoints", "hardware", "facts"
+ENLARGED = "enlarged"
+"""The chosen chart alone; shown only in full size."""
 PANES = (RUNS, PLOTS, CHECKPOINTS, HARDWARE)
 """The panes with a digit, in their order."""
 
@@ -109,15 +111,14 @@ LEAST_PAIR_HEIGHT = 12
 MOST_CHARTS, MOST_CHART_COLUMNS = 6, 3
 
 
-def arrange_charts(size: Size, available: int, *, alone: bool) -> list[ChartCell]:
+def arrange_charts(size: Size, available: int) -> list[ChartCell]:
     """Cells of the charts shown at once, in rows from the left.
 
     Args:
         size: Of the plots pane.
         available: How many charts there are.
-        alone: Whether one chart takes it all.
     """
-    most = 1 if alone or available <= 1 else min(available, MOST_CHARTS)
+    most = max(1, min(available, MOST_CHARTS))
     fitting = min(most, max(1, size.width // LEAST_CHART.width), MOST_CHART_COLUMNS)
     rows = max(1, min(-(-most // fitting), size.height // LEAST_CHART.height))
     columns = min(fitting, -(-most // rows))  # four charts are two by two, not three and one

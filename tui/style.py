@@ -9,6 +9,7 @@ MainScreen { layout: vertical; overflow: hidden; }
 #header, #footer { height: 1; background: $panel; }
 #body { height: 1fr; overflow: hidden; }
 #body > * { background: $background; }
+#enlarged-rule { height: 1; }
 
 FilterPrompt { height: 1; background: $panel; }
 #filter-slash { width: 3; background: $panel; }

@@ -11,6 +11,7 @@ from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.reading import ReadingScreen
 from ckptop.tui.trainers import Tasks, Trainers
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import RunsList
@@ -36,7 +37,9 @@ class ActingScreen(ReadingScreen):
     def action_copy(self) -> None:
         """Copy what the pane in focus offers."""
         pane = self.focused
-        if isinstance(pane, RunsList | Plots | CheckpointTable | HardwarePane) and (text := pane.copy_text()):
+        if isinstance(pane, RunsList | Plots | EnlargedPlot | CheckpointTable | HardwarePane) and (
+            text := pane.copy_text()
+        ):
             self.app.copy_to_clipboard(text)
             self.front.say("Copied.")
 

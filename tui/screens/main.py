@@ -14,6 +14,7 @@ from textual.reactive import reactive
 from ckptop.tui.keys import binding
 from ckptop.tui.layout import (
     CHECKPOINTS,
+    ENLARGED,
     FACTS,
     HARDWARE,
     LEAST_HARDWARE_ROWS,
@@ -23,11 +24,14 @@ from ckptop.tui.layout import (
     Wants,
     arrange,
 )
+from ckptop.tui.plot_settings import PlotSettings
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.acting import ActingScreen
 from ckptop.tui.trainers import Tasks
 from ckptop.tui.widgets.body import Body
+from ckptop.tui.widgets.chart_viewer import ChartViewer
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.facts import Facts
 from ckptop.tui.widgets.filter_prompt import FilterPrompt
 from ckptop.tui.widgets.footer import Footer
@@ -44,7 +48,7 @@ class MainScreen(ActingScreen):
     """Runs, Plots, Checkpoints and Hardware."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding("slash", "filter", "main.filter", "Filter", "Filter runs or checkpoints", show=True),
+        binding("slash", "filter", "main.filter", "Filter", "Filter runs, charts or checkpoints", show=True),
         binding("T", "train", "main.train", "Train", "Train something new in the background", show=True),
         binding("question_mark", "help", "main.help", "Help", "List every key", show=True),
         binding("tab", "next_pane(1)", "main.next-pane", "Next pane", "Go to the next pane"),
@@ -66,13 +70,17 @@ class MainScreen(ActingScreen):
     def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
         super().__init__(reader, tasks)
         self._hint = HINT
+        self._full_before: str | None = None
+        """What was shown alone before a chart was enlarged."""
 
     def compose(self) -> ComposeResult:
         """Header, panes in the order of Tab, footer."""
+        settings = PlotSettings()
         yield Header(id="header").data_bind(MainScreen.snapshot)
         yield Body(
             RunsList(id=RUNS).data_bind(MainScreen.snapshot),
-            Plots(id=PLOTS).data_bind(MainScreen.snapshot),
+            Plots(settings, id=PLOTS).data_bind(MainScreen.snapshot),
+            EnlargedPlot(settings, id=ENLARGED).data_bind(MainScreen.snapshot),
             CheckpointTable(id=CHECKPOINTS).data_bind(MainScreen.snapshot),
             HardwarePane(id=HARDWARE).data_bind(MainScreen.snapshot),
             Facts(id=FACTS).data_bind(MainScreen.snapshot),
@@ -140,6 +148,7 @@ class MainScreen(ActingScreen):
     def watch_full(self) -> None:
         """Place the panes anew."""
         if self.is_mounted:
+            self.query_one(EnlargedPlot).is_open = self.full == ENLARGED
             self._relayout()
 
     def _update_footer(self) -> None:
@@ -153,6 +162,7 @@ class MainScreen(ActingScreen):
 
     def action_pane(self, name: str) -> None:
         """Focus a pane; where it has the focus already, or has no place here, show it full size."""
+        self._leave_chart()
         pane = self.query_one(f"#{name}")
         if pane.has_focus:
             self.action_full_size()
@@ -168,20 +178,22 @@ class MainScreen(ActingScreen):
 
     def action_full_size(self) -> None:
         """Show the pane in focus alone, or all panes again."""
+        if self._leave_chart():
+            return
         if self.focused is not None and self.focused.id in PANES:
             self.full = None if self.full is not None else self.focused.id
-            if self.full is None:
-                self.query_one(Plots).enlarged = False
 
     def action_back(self) -> None:
         """One step back: marks, the filter, full size, then the runs."""
-        table, runs, plots = self.query_one(CheckpointTable), self.query_one(RunsList), self.query_one(Plots)
+        table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
+        if self._leave_chart():
+            return
         if table.has_focus and table.clear_marks():
             self._update_footer()
-        elif isinstance(self.focused, RunsList | CheckpointTable) and self.focused.query_text:
+        elif isinstance(self.focused, RunsList | CheckpointTable | Plots) and self.focused.query_text:
             self.focused.query_text = ""
-        elif plots.enlarged or self.full is not None:
-            plots.enlarged, self.full = False, None
+        elif self.full is not None:
+            self.full = None
             if self.focused is not None and self.focused.id not in self.shown_panes:
                 runs.focus()
         else:
@@ -195,28 +207,51 @@ class MainScreen(ActingScreen):
         elif not self.query_one(CheckpointTable).has_focus:
             self.action_pane(CHECKPOINTS)
 
+    # The enlarged chart.
+
     def on_plots_enlarged(self) -> None:
-        """Show the chosen chart alone, or all again."""
+        """Show the chosen chart alone."""
+        self._full_before, self.full = self.full, ENLARGED
+        self.query_one(EnlargedPlot).focus()
+
+    def _leave_chart(self) -> bool:
+        """Back from the enlarged chart to the plots; False where none is."""
+        if self.full != ENLARGED:
+            return False
+        self.full = self._full_before
         plots = self.query_one(Plots)
-        plots.enlarged = not plots.enlarged
-        self.full = PLOTS if plots.enlarged else None
+        plots.redraw()
+        plots.focus()
+        return True
+
+    def on_chart_viewer_mark_opened(self, message: ChartViewer.MarkOpened) -> None:
+        """Go to the row of a checkpoint marked on the curve."""
+        table = self.query_one(CheckpointTable)
+        table.query_text = ""
+        if table.move_to_key(message.key):
+            self.action_pane(CHECKPOINTS)
 
     # Filter.
 
     def action_filter(self) -> None:
-        """Ask for a filter of the list in focus; of the runs where another pane is."""
-        table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
+        """Ask for a filter of the list or the charts in focus; of the runs elsewhere."""
+        plots = self.query_one(Plots)
+        target = plots if isinstance(self.focused, EnlargedPlot) else self.focused
         self.query_one(Footer).display = False
-        self.mount(FilterPrompt(table if table.has_focus else runs))
+        if not isinstance(target, CheckpointTable | Plots):
+            target = self.query_one(RunsList)
+        self.mount(FilterPrompt(target))
 
     async def on_filter_prompt_closed(self, message: FilterPrompt.Closed) -> None:
         """Bring the footer back."""
         await self.query_one(FilterPrompt).remove()
         self.query_one(Footer).display = True
-        message.target.focus()
+        (self.query_one(EnlargedPlot) if self.full == ENLARGED else message.target).focus()
 
     def action_help(self) -> None:
         """List every key."""
         from ckptop.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen([self.query_one(f"#{name}") for name in PANES], self))
+        self.app.push_screen(
+            HelpScreen([self.query_one(f"#{name}") for name in (RUNS, PLOTS, ENLARGED, CHECKPOINTS, HARDWARE)], self)
+        )

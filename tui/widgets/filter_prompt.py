@@ -15,7 +15,11 @@ from ckptop.tui.keys import binding
 from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.lines import Lines
+from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import RunsList
+
+Filtered = RunsList | CheckpointTable | Plots
+"""What can be filtered."""
 
 
 class _Slash(Lines):
@@ -35,11 +39,11 @@ class FilterPrompt(Horizontal):
     class Closed(Message):
         """The filter is as it should be."""
 
-        def __init__(self, target: RunsList | CheckpointTable) -> None:
+        def __init__(self, target: Filtered) -> None:
             super().__init__()
             self.target = target
 
-    def __init__(self, target: RunsList | CheckpointTable) -> None:
+    def __init__(self, target: Filtered) -> None:
         super().__init__(id="filter")
         self._target = target
 

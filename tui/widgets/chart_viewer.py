@@ -1,0 +1,159 @@
+"""A chart that one looks around in: cursor, marks, zoom, pan, by actions and by the mouse; a subclass binds keys.
+
+What is zoomed to is reduced anew from the full data, so a lone spike is seen at every zoom.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.message import Message
+from textual.widget import Widget
+
+from ckptop.tui import text
+from ckptop.tui.chart_view import ZOOM, Range, View
+
+if TYPE_CHECKING:  # NumPy and plotext take 0.1 s to import: charts come after the first paint
+    from ckptop.tui.chart_canvas import Marker
+    from ckptop.tui.chart_compose import Frame
+    from ckptop.tui.widgets.chart import Chart
+
+LEAST_SPAN = {"step": 8.0, "epoch": 0.5, "clock": 1.0, "s": 0.1}
+"""Of x, below which zooming shows nothing more; of other units the smallest float decides."""
+
+
+class ChartViewer(Widget, can_focus=True):
+    """One chart, made when it is wanted first, and where one looks in it."""
+
+    class MarkOpened(Message):
+        """Enter on a checkpoint."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id)
+        self._view = View()
+
+    @property
+    def _chart(self) -> Chart:
+        """Made when it is wanted first: plotext takes 30 ms to import."""
+        from ckptop.tui.widgets.chart import Chart
+
+        if not self.query("#enlarged-chart"):
+            marker: Marker = "ascii" if text.ASCII_ONLY else "braille"
+            self.mount(Chart(id="enlarged-chart", marker=marker, readable=True))
+        return self.query_one("#enlarged-chart", Chart)
+
+    @property
+    def _frame(self) -> Frame:
+        return self._chart.frame
+
+    # Where one looks.
+
+    def _look(self, view: View) -> None:
+        self._view = view
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Show what is looked at; a subclass knows the data."""
+        raise NotImplementedError
+
+    @property
+    def _whole(self) -> tuple[Range, float]:
+        """All of x, and the newest."""
+        from ckptop.tui.chart_axis import x_limits
+
+        return x_limits(*self._frame.across), self._frame.across[1]
+
+    def _hold(self, x: float) -> None:
+        self._look(self._view.holding(x, *self._whole))
+
+    def action_move(self, columns: int) -> None:
+        """Move the cursor by columns; it appears at the newest point."""
+        from ckptop.tui.chart_reading import centre_of, column_of
+
+        plot, first, last = self._frame.plot, *self._frame.across
+        if plot is None:
+            return
+        at = self._view.cursor
+        if at is None:
+            self._hold(min(last, plot.x1))
+            return
+        column = column_of(plot, at)
+        if column is None:
+            self._hold(at)
+            return
+        self._hold(max(first, min(centre_of(plot, column + columns), last)))
+
+    def action_move_end(self, end: int) -> None:
+        """Move the cursor to the first or the last point."""
+        self._hold(self._frame.across[end])
+
+    def action_next_stop(self, direction: int) -> None:
+        """Move the cursor to the next mark."""
+        stops, at = self._frame.model.stops, self._view.cursor
+        if at is None:
+            found = stops[:1] if direction > 0 else stops[-1:]
+        elif direction > 0:
+            found = tuple(stop for stop in stops if stop.x > at)[:1]
+        else:
+            found = tuple(stop for stop in stops if stop.x < at)[-1:]
+        for stop in found:
+            self._hold(stop.x)
+
+    def action_open_mark(self) -> None:
+        """Ask for the row of the checkpoint at the cursor."""
+        from ckptop.tui.chart_reading import column_of, stops_at
+
+        plot, at = self._frame.plot, self._view.cursor
+        column = column_of(plot, at) if plot is not None and at is not None else None
+        here = stops_at(self._frame.model.stops, plot, column) if plot is not None and column is not None else []
+        keys = [stop.key for stop in sorted(here, key=lambda stop: abs(stop.x - (at or 0.0))) if stop.key is not None]
+        if keys:
+            self.post_message(self.MarkOpened(keys[0]))
+        else:
+            self.notify("No checkpoint at the cursor; n goes to the next mark.", markup=False)
+
+    def action_zoom(self, direction: int) -> None:
+        """Half as much of x, or twice."""
+        least = LEAST_SPAN.get(self._frame.model.x_label, 0.0)
+        self._look(self._view.zoomed(*self._whole, ZOOM**direction, least=least))
+
+    def action_pan(self, direction: int) -> None:
+        """A quarter of the view to the left or right."""
+        self._look(self._view.panned(*self._whole, direction))
+
+    def action_show_all(self) -> None:
+        """All of x, no cursor."""
+        self._look(View())
+
+    def action_follow(self) -> None:
+        """Keep the newest point in view, or not."""
+        self._look(self._view.following(*self._whole))
+
+    # Mouse.
+
+    def _x_at(self, screen_column: int) -> float | None:
+        from ckptop.tui.chart_reading import centre_of
+
+        plot = self._frame.plot
+        column = screen_column - self._chart.region.x - plot.left if plot is not None else -1
+        return centre_of(plot, column) if plot is not None and 0 <= column < plot.columns else None
+
+    def on_click(self, event: Click) -> None:
+        """Put the cursor where it was clicked."""
+        if (x := self._x_at(event.screen_x)) is not None:
+            self._hold(x)
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        """Zoom in."""
+        event.stop()
+        self.action_zoom(1)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        """Zoom out."""
+        event.stop()
+        self.action_zoom(-1)
