@@ -500,7 +500,7 @@ async def test_the_footer_names_the_keys_of_the_pane_in_focus(dashboard: Dashboa
     await dashboard.press("2")
 
     assert dashboard.text("#footer").startswith(
-        " Enter Enlarge   [ ] Smooth   L Log y   a x axis   / Filter   T Train   ? Help"
+        " Enter Enlarge   [ ] Smooth   L Log y   a x axis   o Overlay   / Filter   T Train   ? Help"
     )
 
 

@@ -167,7 +167,8 @@ def _layers(model: ChartModel, plot: Plot, smoother: Smoother) -> Iterator[_Laye
     faded, lines = [], []
     for series, token in zip(model.series, series_tokens(model), strict=True):
         if series.dense and not series.faded and model.smoothing > 0.0:
-            yield _Layer(curves.band(plot, plot.reduce(series.x, series.y)), "band")
+            if model.bands:
+                yield _Layer(curves.band(plot, plot.reduce(series.x, series.y)), "band")
             smooth = plot.reduce_line(series.x, smoother.smooth(series, model.smoothing))
             lines.append(_Layer(curves.mean_line(plot, smooth), token, series.label))
             continue

@@ -39,6 +39,8 @@ class ChartModel:
     """Logarithmic y; None lets a positive loss decide. Without a positive value it is linear."""
     smoothing: float = 0.0
     """Weight of the past in dense curves, 0 inclusive (as logged) to 1 exclusive."""
+    bands: bool = True
+    """Whether a dense curve has its range under it; among many runs that hides more than it tells."""
     message: str | None = None
     """Shown while there is nothing to draw; None stands for a sentence of the chart's own."""
     window: tuple[float, float] | None = None

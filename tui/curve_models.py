@@ -6,8 +6,8 @@ draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,8 @@ Axis = Literal["step", "epoch", "time", "clock"]
 
 DENSE_POINTS = 64
 """A series of another split than val with at least so many points is drawn as a range under a smooth curve."""
+
+UNIT_SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0}
 
 MOST_NAN_STOPS = 1000
 """Of a series that is broken again and again."""
@@ -74,12 +76,43 @@ def chart_model(
     )
 
 
+def overlay_model(
+    alone: ChartModel, runs: Sequence[tuple[Curves, CurveGroup]], split: str, *, axis: Axis
+) -> ChartModel:
+    """The same curve of several runs, each from its own start; marks are those of the first.
+
+    Args:
+        alone: The chart of the first run.
+        runs: The runs and their charts of one metric.
+        split: Which of the splits is compared; a run without it is left out.
+        axis: What x is; time is counted in the unit of the first.
+    """
+    drawn: list[Series] = []
+    for curves, group in runs:
+        place = _Place(curves, group, axis, unit=alone.x_label)
+        for curve in group.curves:
+            if curve.split == split:
+                drawn += [
+                    replace(part, name=f"{curves.run} {part.name}", label=curves.label)
+                    for part in _series_of(curve, place.of(curve))
+                ]
+    series = tuple(sorted(drawn, key=lambda part: not part.faded))
+    return replace(alone, series=series, bands=False, subject=f"{alone.subject} {split} {len(runs)}")
+
+
+def overlay_splits(group: CurveGroup) -> list[str]:
+    """The splits of a chart, validation first: it is what runs are compared by."""
+    return sorted({curve.split for curve in group.curves}, key=lambda split: (split == "train", split))
+
+
 class _Place:
     """Where points and checkpoints of a run stand on an axis."""
 
-    def __init__(self, curves: Curves, group: CurveGroup, axis: Axis) -> None:
+    def __init__(self, curves: Curves, group: CurveGroup, axis: Axis, unit: str | None = None) -> None:
         self._axis, self._start = axis, curves.start_time
         time_unit, self._unit_seconds = _time_unit(curves, group)
+        if unit in UNIT_SECONDS:
+            time_unit, self._unit_seconds = unit, UNIT_SECONDS[unit]
         self.unit: str = time_unit if axis == "time" else axis
         self._to_epoch = _epoch_of_step(group) if axis == "epoch" else None
 
@@ -141,10 +174,7 @@ def _series_of(curve: Curve, x: Floats) -> list[Series]:
 def _time_unit(curves: Curves, group: CurveGroup) -> tuple[str, float]:
     last = max((float(curve.time[-1]) for curve in group.curves if curve.time.size), default=curves.start_time)
     span = last - curves.start_time
-    for name, seconds in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if span >= 2 * seconds:
-            return name, seconds
-    return "s", 1.0
+    return next(((name, seconds) for name, seconds in UNIT_SECONDS.items() if span >= 2 * seconds), ("s", 1.0))
 
 
 class _EpochOfStep:

@@ -60,9 +60,12 @@ class Curves:
     """All charts of one run, the most asked for first."""
 
     run: str
+    """Directory name; identifies the run."""
     groups: tuple[CurveGroup, ...]
     metric: str | None
     """The name that says what best means."""
+    label: str
+    """The run's name, clean."""
     start_time: float = 0.0
     """Seconds since the epoch at the first logged line."""
 
@@ -104,7 +107,7 @@ def make_curves(run: str, named: Mapping[str, Logged], metric: str | None, befor
         in_order = _in_split_order(curves)
         made.append(old_groups.get(in_order) or CurveGroup(_title(rest, curves), in_order))
     times = [float(logged.columns.time[0]) for logged in named.values() if logged.columns.time.size]
-    return Curves(run, tuple(made), wanted, min(times, default=0.0))
+    return Curves(run, tuple(made), wanted, clean(run, NAME_LIMIT), min(times, default=0.0))
 
 
 def _curve(raw_name: str, logged: Logged) -> Curve:

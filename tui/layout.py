@@ -159,3 +159,30 @@ class RegionLayout(Layout):
         regions = arrange(size, self._wants)
         none, origin = Spacing(), Offset(0, 0)
         return [WidgetPlacement(regions[child.id], origin, none, child) for child in children if child.id in regions]
+
+
+class ChartLayout(Layout):
+    """Rules and charts in a grid."""
+
+    name: ClassVar[str] = "charts"
+
+    def __init__(self) -> None:
+        self.available = 1
+
+    def arrange(
+        self,
+        parent: Widget,  # noqa: ARG002  asked for by Textual
+        children: list[Widget],
+        size: Size,
+        greedy: bool = True,  # noqa: ARG002
+    ) -> ArrangeResult:
+        """Place rule and chart of each cell."""
+        cells = arrange_charts(size, self.available)
+        by_id = {child.id: child for child in children}
+        none, origin = Spacing(), Offset(0, 0)
+        placed = []
+        for place, cell in enumerate(cells):
+            for region, name in ((cell.rule, f"chart-rule-{place}"), (cell.chart, f"chart-{place}")):
+                if name in by_id:
+                    placed.append(WidgetPlacement(region, origin, none, by_id[name]))
+        return placed

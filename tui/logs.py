@@ -6,7 +6,7 @@ is known: a hundred finished runs of a million steps would not fit in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from ckptop.store.layout import RunPaths
 
 if TYPE_CHECKING:  # NumPy takes 0.1 s to import
     from ckptop.store.metric_log import MetricLog
+    from ckptop.store.views import RunView
     from ckptop.tui.curves import Curves
 
 READ_BYTES = 32 * 1024 * 1024
@@ -32,7 +33,7 @@ class RunLogs:
     def __init__(self) -> None:
         self._open: dict[str, MetricLog] = {}
         self._trends: dict[str, tuple[Identity, tuple[float, ...]]] = {}
-        self._curves: tuple[str, tuple[object, ...], Curves] | None = None
+        self._curves: dict[str, tuple[tuple[object, ...], Curves]] = {}
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop what is known of these runs."""
@@ -44,6 +45,8 @@ class RunLogs:
         """Let go of every log but these."""
         for name in set(self._open) - names:
             del self._open[name]
+        for name in set(self._curves) - names:
+            del self._curves[name]
 
     def let_go(self, name: str) -> None:
         """Forget the values of a log; its trend stays known."""
@@ -95,16 +98,25 @@ class RunLogs:
         from ckptop.tui.curves import Logged, make_curves
 
         version = (metric, log.generation, *((series, log.version(series)) for series in log.names))
-        before = None
-        if self._curves is not None and self._curves[0] == name:
-            if self._curves[1] == version:
-                return self._curves[2]
-            if self._curves[1][:2] == version[:2]:  # else versions of a log that was replaced could be alike
-                before = self._curves[2]
+        known, before = self._curves.get(name), None
+        if known is not None:
+            if known[0] == version:
+                return known[1]
+            if known[0][:2] == version[:2]:  # else versions of a log that was replaced could be alike
+                before = known[1]
         named = {series: Logged(log.series(series), log.version(series)) for series in log.names}
         made = make_curves(name, named, metric, before)
-        self._curves = (name, version, made)
+        self._curves[name] = version, made
         return made
+
+    def all_curves(self, views: Mapping[str, RunView | Exception | None]) -> tuple[Curves, ...]:
+        """The charts of several runs, of those that were read."""
+        found = []
+        for name, view in views.items():
+            log = self._open.get(name)
+            if log is not None and view is not None and not isinstance(view, Exception):
+                found.append(self.curves(name, log, view.metric.name if view.metric is not None else None))
+        return tuple(found)
 
 
 def _identity(root: Path) -> Identity:

@@ -45,6 +45,8 @@ class Asked:
     visible: tuple[str, ...] = ()
     damaged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What verification found wrong, by run and checkpoint key."""
+    overlaid: tuple[str, ...] = ()
+    """Runs whose curves lie over those of the selected one."""
 
     def everything(self) -> Asked:
         """The same, with every run listed anew."""
@@ -99,10 +101,12 @@ class StoreLook:
             self._read_logs(selected, asked)
             self._update_rows(frozenset())  # trends
         self._detail = self._make_detail(selected, asked, now, with_logs=with_logs)
+        others = {name: self._views.get(name) for name in asked.overlaid if name != selected}
+        overlays = self._logs.all_curves(others) if with_logs else ()
         rows = tuple(self._rows.values())
         problem = self._views.problem or store.problem
         unread = self._views.unread
-        key = (rows, self._detail, self._hardware, problem, store.writable, unread, int(now // 60))
+        key = (rows, self._detail, overlays, self._hardware, problem, store.writable, unread, int(now // 60))
         if self._last is not None and self._last[0] == key:
             return self._last[1]
         snapshot = Snapshot(
@@ -110,6 +114,7 @@ class StoreLook:
             store=self._shown_as,
             runs=rows,
             detail=self._detail,
+            overlays=overlays,
             hardware=self._hardware,
             problem=clean(problem) if problem is not None else None,
             writable=store.writable,
@@ -160,17 +165,18 @@ class StoreLook:
     # Logs.
 
     def _read_logs(self, selected: str | None, asked: Asked) -> None:
-        """Trends of the rows on screen, the selected run's first, within the budget."""
-        self._logs.keep_open({*asked.visible, *([selected] if selected else [])})
+        """Trends of the rows on screen, after the runs whose curves are shown, within the budget."""
+        drawn = list(dict.fromkeys([*([selected] if selected else []), *asked.overlaid]))
+        self._logs.keep_open({*asked.visible, *drawn})
         started = time.monotonic()
-        order = ([selected] if selected else []) + [name for name in asked.visible if name != selected]
+        order = drawn + [name for name in asked.visible if name not in drawn]
         for name in order:
             view = self._views.get(name)
             if view is None or isinstance(view, Exception):
                 continue
-            if self._logs.is_trend_known(name, view.root) and (name != selected or self._logs.open_log(name)):
+            if self._logs.is_trend_known(name, view.root) and (name not in drawn or self._logs.open_log(name)):
                 continue
-            if name != selected and time.monotonic() - started > TREND_BUDGET_SECONDS:
+            if name not in drawn and time.monotonic() - started > TREND_BUDGET_SECONDS:
                 self.is_behind = True
                 return
             try:
@@ -186,7 +192,7 @@ class StoreLook:
                 self._log_problems[name] = clean(said)
             else:
                 self._log_problems.pop(name, None)
-            if name != selected and view.state not in LIVE_STATES:
+            if name not in drawn and view.state not in LIVE_STATES:
                 self._logs.let_go(name)
 
     # The selected run.

@@ -144,6 +144,8 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """The store's path as given."""
     runs: tuple[RunRow, ...] = ()
     detail: RunDetail | None = None
+    overlays: tuple[Curves, ...] = ()
+    """Curves of the marked runs, where they lie over those of the selected one."""
     hardware: Hardware | None = None
     problem: str | None = None
     """Why actions are off, or why the store cannot be read; one line."""

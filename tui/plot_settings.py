@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ckptop.tui.model import RunDetail
+from ckptop.tui.model import RunDetail, Snapshot
 from ckptop.tui.text import Span
 from ckptop.tui.widgets.pane_rule import Figure
 
@@ -34,6 +34,8 @@ class PlotSettings:
     """Only metrics whose name holds this are listed."""
     smoothing_index: int = DEFAULT_SMOOTHING
     axis_index: int = 0
+    overlay: int = 0
+    """0 shows the selected run alone; from 1 on one split of all marked runs."""
     logs: dict[str, bool] = field(default_factory=dict)
     """Logarithmic or not, of the charts whose y axis somebody turned."""
 
@@ -50,7 +52,7 @@ class PlotSettings:
     @property
     def key(self) -> tuple[object, ...]:
         """What every chart depends on."""
-        return self.axis_index, self.smoothing_index
+        return self.axis_index, self.smoothing_index, self.overlay
 
     def smooth(self, direction: int) -> None:
         """Smooth more or less."""
@@ -79,12 +81,29 @@ class PlotSettings:
         """Turn the y axis of a chart, which was drawn as `frame` says."""
         self.logs[group.title] = not (frame.plot is not None and frame.plot.scale.log)
 
-    def maker(self, curves: Curves, group: CurveGroup, marks: Marks) -> Callable[[], ChartModel]:
-        """What makes the chart of a group as the settings are now; for a thread."""
-        from ckptop.tui.curve_models import chart_model
+    def next_overlay(self, group: CurveGroup | None) -> None:
+        """One split of all marked runs, the other, none."""
+        splits = len({curve.split for curve in group.curves}) if group is not None else 0
+        self.overlay = (self.overlay + 1) % (splits + 1)
 
-        log = self.logs.get(group.title)
-        return partial(chart_model, curves, group, marks, axis=self.axis, log=log, smoothing=self.smoothing)
+    def plan(self, snapshot: Snapshot, group: CurveGroup) -> Plan:
+        """The chart of a group of the selected run, as the settings are now."""
+        from ckptop.tui.curve_models import chart_model, overlay_model, overlay_splits
+
+        detail = snapshot.detail
+        assert detail is not None  # noqa: S101  a group is of a run
+        assert detail.curves is not None  # noqa: S101
+        log, marks, axis = self.logs.get(group.title), marks_of(detail), self.axis
+        alone = partial(chart_model, detail.curves, group, marks, axis=axis, log=log, smoothing=self.smoothing)
+        others = [found for curves in snapshot.overlays if (found := _same_metric(curves, group)) is not None]
+        groups = (group, *(found for _, found in others))
+        key = (groups, detail.table, self.key, log)
+        points = sum(found.points for found in groups)
+        if not (self.overlay and others):
+            return Plan(key, alone, points, "")
+        splits, runs = overlay_splits(group), [(detail.curves, group), *others]
+        split = splits[min(self.overlay, len(splits)) - 1]
+        return Plan(key, lambda: overlay_model(alone(), runs, split, axis=axis), points, f"{split} of {len(runs)} runs")
 
     def words(self, *, always: bool) -> list[str]:
         """What differs from the usual, or all of it, for the rule."""
@@ -94,6 +113,24 @@ class PlotSettings:
         if always or self.axis_index:
             words.append(AXIS_WORDS[self.axis])
         return words
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a chart is to be drawn for."""
+
+    key: tuple[object, ...]
+    """Equal where nothing is to be drawn anew: groups and tables are told by identity."""
+    make: Callable[[], ChartModel]
+    """Makes the model; for a thread."""
+    points: int
+    overlay: str
+    """What is laid over one another, for the rule; empty where one run is alone."""
+
+
+def _same_metric(curves: Curves, group: CurveGroup) -> tuple[Curves, CurveGroup] | None:
+    metric = group.curves[0].metric
+    return next(((curves, found) for found in curves.groups if found.curves[0].metric == metric), None)
 
 
 def value_figures(model: ChartModel) -> list[Figure]:

@@ -58,6 +58,7 @@ class StoreReader:
         self._changed: set[str] = {""}
         self._selected: str | None = None
         self._visible: tuple[str, ...] = ()
+        self._overlaid: tuple[str, ...] = ()
         self._damaged: dict[str, dict[str, str]] = {}
         self._is_asked = False
         self._is_stopped = False
@@ -68,11 +69,12 @@ class StoreReader:
             self._changed.update(names)
             self._condition.notify()
 
-    def want(self, selected: str | None, visible: Sequence[str]) -> None:
-        """The run to show in detail, and those whose trends are on screen."""
+    def want(self, selected: str | None, visible: Sequence[str], overlaid: Sequence[str] = ()) -> None:
+        """The run to show in detail, those whose trends are on screen, and those whose curves lie over its own."""
+        wanted = selected, tuple(visible), tuple(overlaid)
         with self._condition:
-            if (selected, tuple(visible)) != (self._selected, self._visible):
-                self._selected, self._visible = selected, tuple(visible)
+            if wanted != (self._selected, self._visible, self._overlaid):
+                self._selected, self._visible, self._overlaid = wanted
                 self._ask()
 
     def mark_damaged(self, run: str, found: dict[str, str], sound: Iterable[str]) -> None:
@@ -144,7 +146,7 @@ class StoreReader:
         with self._condition:
             changed, self._changed = frozenset(self._changed), set()
             self._is_asked = self.look.is_behind
-            return Asked(changed, self._selected, self._visible, self._damaged)
+            return Asked(changed, self._selected, self._visible, self._damaged, self._overlaid)
 
     def _wait(self, next_look: float, tick_at: float) -> None:
         """Wait until something is to be done: at once what was asked for, changes not before `next_look`."""

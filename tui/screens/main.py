@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.reactive import reactive
 
 from ckptop.tui.keys import binding
 from ckptop.tui.layout import (
@@ -24,12 +23,10 @@ from ckptop.tui.layout import (
     Wants,
     arrange,
 )
-from ckptop.tui.plot_settings import PlotSettings
 from ckptop.tui.reader import StoreReader
-from ckptop.tui.screens.acting import ActingScreen
+from ckptop.tui.screens.charting import ChartingScreen
 from ckptop.tui.trainers import Tasks
 from ckptop.tui.widgets.body import Body
-from ckptop.tui.widgets.chart_viewer import ChartViewer
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.facts import Facts
@@ -44,7 +41,7 @@ HINT = "Tab moves, Enter opens, ? lists every key."
 """Shown until the first key."""
 
 
-class MainScreen(ActingScreen):
+class MainScreen(ChartingScreen):
     """Runs, Plots, Checkpoints and Hardware."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,18 +61,13 @@ class MainScreen(ActingScreen):
         binding("u", "undo", "main.undo", "Undo", "Take the last deletion back"),
     ]
 
-    full: reactive[str | None] = reactive(None, repaint=False)
-    """The pane shown alone."""
-
     def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
         super().__init__(reader, tasks)
         self._hint = HINT
-        self._full_before: str | None = None
-        """What was shown alone before a chart was enlarged."""
 
     def compose(self) -> ComposeResult:
         """Header, panes in the order of Tab, footer."""
-        settings = PlotSettings()
+        settings = self._plot_settings
         yield Header(id="header").data_bind(MainScreen.snapshot)
         yield Body(
             RunsList(id=RUNS).data_bind(MainScreen.snapshot),
@@ -103,8 +95,7 @@ class MainScreen(ActingScreen):
 
     def on_cursor_list_cursor_moved(self) -> None:
         """Another run under the cursor: read it; other marks: other keys in the footer."""
-        runs = self.query_one(RunsList)
-        self._reader.want(runs.current.name if runs.current is not None else None, [r.name for r in runs.visible_items])
+        self._want()
         self._update_footer()
 
     # Panes.
@@ -185,11 +176,11 @@ class MainScreen(ActingScreen):
 
     def action_back(self) -> None:
         """One step back: marks, the filter, full size, then the runs."""
-        table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
+        runs = self.query_one(RunsList)
         if self._leave_chart():
             return
-        if table.has_focus and table.clear_marks():
-            self._update_footer()
+        if isinstance(self.focused, RunsList | CheckpointTable) and self.focused.clear_marks():
+            self.on_cursor_list_cursor_moved()
         elif isinstance(self.focused, RunsList | CheckpointTable | Plots) and self.focused.query_text:
             self.focused.query_text = ""
         elif self.full is not None:
@@ -205,30 +196,6 @@ class MainScreen(ActingScreen):
         if current is not None and current.state in DEAD_STATES:
             self.action_why()
         elif not self.query_one(CheckpointTable).has_focus:
-            self.action_pane(CHECKPOINTS)
-
-    # The enlarged chart.
-
-    def on_plots_enlarged(self) -> None:
-        """Show the chosen chart alone."""
-        self._full_before, self.full = self.full, ENLARGED
-        self.query_one(EnlargedPlot).focus()
-
-    def _leave_chart(self) -> bool:
-        """Back from the enlarged chart to the plots; False where none is."""
-        if self.full != ENLARGED:
-            return False
-        self.full = self._full_before
-        plots = self.query_one(Plots)
-        plots.redraw()
-        plots.focus()
-        return True
-
-    def on_chart_viewer_mark_opened(self, message: ChartViewer.MarkOpened) -> None:
-        """Go to the row of a checkpoint marked on the curve."""
-        table = self.query_one(CheckpointTable)
-        table.query_text = ""
-        if table.move_to_key(message.key):
             self.action_pane(CHECKPOINTS)
 
     # Filter.

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.reactive import reactive
 
 from ckptop.tui.chart_view import View
 from ckptop.tui.keys import COPY, Shown, binding
 from ckptop.tui.model import RunDetail, Snapshot
-from ckptop.tui.plot_settings import PlotSettings, marks_of, value_figures, values_text
+from ckptop.tui.plot_settings import PlotSettings, value_figures, values_text
 from ckptop.tui.widgets.chart_viewer import ChartViewer
 from ckptop.tui.widgets.pane_rule import Figure, PaneRule, figure
 
@@ -50,6 +51,7 @@ class EnlargedPlot(ChartViewer):
         ),
         binding("L", "toggle_log", "enlarged.log", "Log y", "Logarithmic or linear y"),
         binding("a", "next_axis", "enlarged.axis", "x axis", "Steps, epochs, time or the clock"),
+        binding("o", "overlay", "enlarged.overlay", "Overlay", "Marked runs over this one"),
         binding("j,down", "choose(1)", "enlarged.next", "Next metric", "The next metric"),
         binding("k,up", "choose(-1)", "enlarged.previous", "Previous metric", "The metric before"),
         binding("g,home", "move_end(0)", "enlarged.first", "First point", "Cursor to the first point"),
@@ -66,6 +68,7 @@ class EnlargedPlot(ChartViewer):
         self._settings = settings
         self._subject: tuple[object, ...] = ()
         self._state: tuple[object, ...] = ()
+        self._overlay = ""
 
     def compose(self) -> ComposeResult:
         """The rule; the chart comes when it is opened first."""
@@ -104,17 +107,23 @@ class EnlargedPlot(ChartViewer):
     def redraw(self) -> None:
         """Bring rule and chart up to date."""
         detail, group = self._detail, self._group
-        if not (self.is_mounted and self.is_open and detail is not None and detail.curves is not None and group):
+        if not (
+            self.is_mounted
+            and self.is_open
+            and self.snapshot
+            and detail is not None
+            and detail.curves is not None
+            and group
+        ):
             return
         settings = self._settings
         if (subject := (detail.row.name, settings.axis)) != self._subject:  # another axis has another x
             self._subject, self._view = subject, View()
-        state = (group, detail.table, settings.key, settings.logs.get(group.title), replace(self._view, cursor=None))
+        plan = settings.plan(self.snapshot, group)
+        state = (plan.key, replace(self._view, cursor=None))
         if state != self._state:
-            self._state = state
-            self._chart.show(
-                _windowed(settings.maker(detail.curves, group, marks_of(detail)), self._view), group.points
-            )
+            self._state, self._overlay = state, plan.overlay
+            self._chart.show(_windowed(plan.make, self._view), plan.points)
         self._chart.set_cursor(self._view.cursor)
         self._show_rule()
 
@@ -130,7 +139,8 @@ class EnlargedPlot(ChartViewer):
         words += settings.words(always=True)
         if self._view.window is not None:
             words.append("follows" if self._view.follows else "zoomed")
-        said = [figure(" · ".join(words))]
+        said = [figure(self._overlay, "accent")] if self._overlay else []
+        said.append(figure(" · ".join(words)))
         count = len(self._groups)
         if settings.query:
             said.append(figure("/" + settings.query, "accent"))
@@ -156,6 +166,15 @@ class EnlargedPlot(ChartViewer):
     def action_next_axis(self) -> None:
         """Steps, epochs, time since the start, time of day."""
         self._settings.next_axis()
+        self.redraw()
+
+    class OverlayChanged(Message):
+        """The marked runs are to be laid over the selected one, or no more."""
+
+    def action_overlay(self) -> None:
+        """The marked runs over this one: each split in turn, then none."""
+        self._settings.next_overlay(self._group)
+        self.post_message(self.OverlayChanged())
         self.redraw()
 
     def action_choose(self, direction: int) -> None:

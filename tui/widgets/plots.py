@@ -12,50 +12,22 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.events import Click, Resize
-from textual.geometry import Offset, Size, Spacing
-from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.layout import Layout
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from ckptop.tui import text
 from ckptop.tui.keys import COPY, binding
-from ckptop.tui.layout import MOST_CHARTS, arrange_charts
+from ckptop.tui.layout import MOST_CHARTS, ChartLayout, arrange_charts
 from ckptop.tui.model import RunDetail, Snapshot
-from ckptop.tui.plot_settings import PlotSettings, marks_of, value_figures, values_text
+from ckptop.tui.plot_settings import Plan, PlotSettings, value_figures, values_text
 from ckptop.tui.widgets.pane_rule import PaneRule, figure
 
 if TYPE_CHECKING:
     from ckptop.tui.chart_canvas import Marker
     from ckptop.tui.curves import CurveGroup, Curves
     from ckptop.tui.widgets.chart import Chart
-
-
-class _ChartLayout(Layout):
-    """Rules and charts in a grid."""
-
-    name: ClassVar[str] = "charts"
-
-    def __init__(self) -> None:
-        self.available = 1
-
-    def arrange(
-        self,
-        parent: Widget,  # noqa: ARG002  asked for by Textual
-        children: list[Widget],
-        size: Size,
-        greedy: bool = True,  # noqa: ARG002
-    ) -> ArrangeResult:
-        """Place rule and chart of each cell."""
-        cells = arrange_charts(size, self.available)
-        by_id = {child.id: child for child in children}
-        none, origin = Spacing(), Offset(0, 0)
-        placed = []
-        for place, cell in enumerate(cells):
-            for region, name in ((cell.rule, f"chart-rule-{place}"), (cell.chart, f"chart-{place}")):
-                if name in by_id:
-                    placed.append(WidgetPlacement(region, origin, none, by_id[name]))
-        return placed
 
 
 class Plots(Widget, can_focus=True):
@@ -71,6 +43,7 @@ class Plots(Widget, can_focus=True):
         ),
         binding("L", "toggle_log", "plots.log", "Log y", "Logarithmic or linear y axis", show=True),
         binding("a", "next_axis", "plots.axis", "x axis", "Over steps, epochs, time or the clock", show=True),
+        binding("o", "overlay", "plots.overlay", "Overlay", "The marked runs over this one, by split", show=True),
         binding("h,left,k,up", "choose(-1)", "plots.previous", "Previous chart", "Choose the chart before"),
         binding("l,right,j,down", "choose(1)", "plots.next", "Next chart", "Choose the chart after"),
         binding("g,home", "choose_end(0)", "plots.first", "First chart", "Choose the first chart"),
@@ -82,15 +55,18 @@ class Plots(Widget, can_focus=True):
     query_text: reactive[str] = reactive("", repaint=False)
     """Only charts of metrics whose name holds this are shown."""
 
+    class OverlayChanged(Message):
+        """The marked runs are to be laid over the selected one, or no more."""
+
     class Enlarged(Message):
         """Enter on a chart."""
 
     def __init__(self, settings: PlotSettings, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
-        self._layout = _ChartLayout()
+        self._layout = ChartLayout()
         self._settings = settings
         self._first = 0
-        self._shown: dict[int, tuple[object, ...]] = {}
+        self._shown: dict[int, Plan] = {}
         """What each place was last drawn for."""
 
     @property
@@ -148,7 +124,7 @@ class Plots(Widget, can_focus=True):
         if not self.is_mounted or not self.size:  # a pane without a place would find room for one chart
             return
         detail = self._detail
-        if detail is None or detail.curves is None:
+        if self.snapshot is None or detail is None or detail.curves is None:
             self._rule(0).show("Plots", (), digit="2", focused=self.has_focus)
             return
         self._mount_charts()
@@ -159,17 +135,17 @@ class Plots(Widget, can_focus=True):
         for place in range(cells):
             index = self._first + place
             if index < len(groups):
-                self._show_chart(place, detail, groups[index])
+                self._show_chart(place, self.snapshot, groups[index])
             else:
                 self._show_nothing(place, detail.curves)
             self._show_rule(place)
 
-    def _show_chart(self, place: int, detail: RunDetail, group: CurveGroup) -> None:
-        state = (group, detail.table, self._settings.key, self._settings.logs.get(group.title))
-        if detail.curves is not None and self._shown.get(place) != state:  # groups and tables are told by identity
-            self._shown[place] = state
-            make = self._settings.maker(detail.curves, group, marks_of(detail))
-            self._chart(place).show(make, group.points)
+    def _show_chart(self, place: int, snapshot: Snapshot, group: CurveGroup) -> None:
+        plan = self._settings.plan(snapshot, group)
+        shown = self._shown.get(place)
+        if shown is None or shown.key != plan.key:
+            self._shown[place] = plan
+            self._chart(place).show(plan.make, plan.points)
 
     def _show_nothing(self, place: int, curves: Curves) -> None:
         from ckptop.tui.chart_model import ChartModel
@@ -186,6 +162,8 @@ class Plots(Widget, can_focus=True):
             self._rule(place).show("Plots", searched, digit=digit, focused=self.has_focus)
             return
         figures = value_figures(self._chart(place).frame.model)
+        if place in self._shown and self._shown[place].overlay:
+            figures.append(figure(self._shown[place].overlay, "accent"))
         if words := settings.words(always=False):
             figures.append(figure(" · ".join(words)))
         if settings.query and place == 0:
@@ -246,6 +224,13 @@ class Plots(Widget, can_focus=True):
     def action_next_axis(self) -> None:
         """Steps, epochs, time since the start, time of day."""
         self._settings.next_axis()
+        self.redraw()
+
+    def action_overlay(self) -> None:
+        """The marked runs over this one: each split in turn, then none."""
+        groups = self._groups
+        self._settings.next_overlay(groups[self._settings.chosen] if groups else None)
+        self.post_message(self.OverlayChanged())
         self.redraw()
 
     def action_choose(self, direction: int) -> None:

@@ -18,7 +18,7 @@ from ckptop.tui.powers import Powers
 from ckptop.tui.sorting import SORTS, sort_runs
 from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, thinned
 from ckptop.tui.theme import GLYPHS, STATE_TOKENS
-from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.marked_list import MarkedList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 
 WIDE = 66
@@ -37,7 +37,7 @@ DEAD_STATES = frozenset({"crashed", "failed"})
 """Of these a person first wants to know why."""
 
 
-class RunsList(CursorList[RunRow]):
+class RunsList(MarkedList[RunRow]):
     """Pane 1."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,6 +49,10 @@ class RunsList(CursorList[RunRow]):
         binding("D", "screen.prune", "runs.prune", "Delete old", "Delete old checkpoints by rules", show=True),
         binding("p", "screen.promote", "runs.promote", "Promote", "Promote the run's best checkpoint", show=True),
         binding("W", "screen.why", "runs.why", "Why", "What ended it, or what it does, on one page"),
+        binding("space", "mark", "runs.mark", "Mark", "Mark this run, to lay its curves over others"),
+        binding("asterisk", "mark_all", "runs.mark-all", "All", "Mark all runs, or none"),
+        binding("n", "next_mark(1)", "runs.next-mark", "Next mark", "Go to the next marked run"),
+        binding("N", "next_mark(-1)", "runs.previous-mark", "Previous mark", "Go to the previous marked run"),
         *SORTING,
         COPY,
     ]
@@ -77,6 +81,7 @@ class RunsList(CursorList[RunRow]):
     def _relist(self) -> None:
         if self.snapshot is None:
             return
+        self.keep_marks({run.name for run in self.snapshot.runs})
         needle = self.query_text.casefold()
         matching = [run for run in self.snapshot.runs if needle in run.label.casefold() or needle in run.state]
         if self._is_loading and not self._is_moved:
@@ -100,6 +105,8 @@ class RunsList(CursorList[RunRow]):
         figures = [figure(count)]
         if self.snapshot is not None and self.snapshot.unread:
             figures.append(figure(f"reading {self.snapshot.unread:,} more"))
+        if self.marked:
+            figures.append(figure(f"{len(self.marked):,} marked", "accent"))
         if self.query_text:
             figures.append(figure("/" + self.query_text, "accent"))
         if self.hidden_below:
@@ -166,16 +173,19 @@ class RunsList(CursorList[RunRow]):
         nested = self._sort == 0 and item.parent in self._index_of
         label = ("└ " if nested else "") + item.label
         name_tone = "foreground" if item.is_live or at_cursor else "muted"
-        glyph = Span(GLYPHS[item.state][0] + " ", STATE_TOKENS[item.state], bold=True)
+        glyph = Span(GLYPHS[item.state][0], STATE_TOKENS[item.state], bold=True)
+        mark = Span(GLYPHS["marked"][0] if item.name in self.marked else " ", "accent", bold=True)
         if width + 1 < TIGHT:
-            return Line((glyph, Span(shorten_middle(label, width - 2), name_tone, at_cursor)))
+            return Line((glyph, mark, Span(shorten_middle(label, width - 2), name_tone, at_cursor)))
         cells = self._name_cells(width)
         name = Span(pad(shorten_middle(label, cells), cells), name_tone, at_cursor)
         wide = width + 1 >= WIDE
         middle = self._wide_middle(item) if wide else self._middle(item)
         best = Span(pad_left(format_value(item.best), 8 if wide else 7), "foreground", at_cursor)
         trend = item.trend if wide else thinned(item.trend, 2 * TREND_WIDTH)
-        return Line((glyph, name, *middle, best, Span("  " + sparkline(trend), "accent" if at_cursor else "muted")))
+        return Line(
+            (glyph, mark, name, *middle, best, Span("  " + sparkline(trend), "accent" if at_cursor else "muted"))
+        )
 
     def _middle(self, item: RunRow) -> list[Span]:
         tone = STATE_TOKENS[item.state]
