@@ -24,6 +24,7 @@ from ckptop.store.run import Run
 from ckptop.trainer.loader import EpochLoader
 
 SETTINGS = {
+    "fp32": {"precision": "fp32", "workers": "0"},
     "fp32-2-workers": {"workers": "2"},
     "accumulated-bf16": {"accumulate": "3", "precision": "bf16"},
     "accumulated-fp16": {"accumulate": "2", "precision": "fp16"},
