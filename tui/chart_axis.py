@@ -67,7 +67,7 @@ def y_limits(low: float, high: float, *, log: bool) -> tuple[float, float]:
         bottom, top = y_limits(-high, -low, log=False)
         return -top, -bottom
     if high - low <= high * 1e-9:  # constant: in the middle rather than on an edge
-        return 0.0, rung_at_least(high * 1.5) if high else 1.0
+        return 0.0, rung_at_least(high * 1.2) if high else 1.0
     if low <= 0.25 * high:
         return 0.0, rung_at_least(high)
     step = nice_step((high - low) / 4)
@@ -94,15 +94,26 @@ class Limits:
         self.x = _widened(self.x, x_limits(low, high))
         return self.x
 
-    def fit_y(self, low: float, high: float, *, log: bool) -> tuple[float, float]:
+    def fit_y(self, low: float, high: float, *, log: bool, young: bool = False) -> tuple[float, float]:
         """Widen to hold `low` to `high`, both finite; a change of scale starts afresh.
 
-        A constant is drawn but not kept: it tells nothing of the range, and a first value of 40 would hold
-        the axis down to zero for good.
+        What leaves the limits once will do so again: they widen by more than was asked for. A constant is drawn but
+        not kept: it tells nothing of the range, and a first value of 40 would hold the axis down to zero for good.
+
+        Args:
+            low: Smallest value.
+            high: Largest.
+            log: Whether the axis is logarithmic.
+            young: Whether there are only a few values, too few to tell where they go.
         """
         kept = self.y if log == self.log else None
-        if low == high and kept and kept[0] <= low <= kept[1]:
+        if kept and kept[0] <= low and high <= kept[1]:
             return kept
+        if self.y is not None and low < high:
+            old = kept or (math.inf if log else low, high)  # a scale is turned where values fall and fall
+            low, high = _further(old, low, high, log=log)
+        elif young and 0.0 < low < high and not log:
+            low = 0.0
         limits = _widened(kept, y_limits(low, high, log=log))
         self.log, self.y = log, (limits if low < high else kept)
         return limits
@@ -111,6 +122,22 @@ class Limits:
         """Forget the limits if `subject` is not the one they were found for."""
         if subject != self.subject:
             self.x, self.y, self.subject = None, None, subject
+
+
+LINEAR_FURTHER, LOG_FURTHER, MOST_FURTHER_DECADES = 0.5, 1.0, 1.5
+"""How much of the range an axis widens beyond what left it."""
+
+
+def _further(old: tuple[float, float], low: float, high: float, *, log: bool) -> tuple[float, float]:
+    """`low` to `high`, and on the side where they left `old` a part of their range more; never across zero."""
+    if log:
+        factor = 10.0 ** min(MOST_FURTHER_DECADES, LOG_FURTHER * math.log10(high / low))
+        return (max(SMALLEST, low / factor) if low < old[0] else low), (high * factor if high > old[1] else high)
+    by = LINEAR_FURTHER * (high - low)
+    further_low, further_high = (low - by if low < old[0] else low), (high + by if high > old[1] else high)
+    return (max(0.0, further_low) if low >= 0.0 else further_low), (
+        min(0.0, further_high) if high <= 0.0 else further_high
+    )
 
 
 def _widened(old: tuple[float, float] | None, new: tuple[float, float]) -> tuple[float, float]:

@@ -27,6 +27,9 @@ from ckptop.tui.chart_smooth import Smoother
 NO_DATA = "Waiting for the first metric."
 NOT_FINITE = "No finite value so far."
 
+YOUNG_POINTS = 10
+"""Fewer do not tell where a curve goes: its axis begins at zero."""
+
 NAME_WIDTH = 14
 """Cells a name at a line's end may take; longer ones are cut in the middle."""
 
@@ -132,14 +135,15 @@ def _fit(
     everything = curves.joint_extent(series.y for series in model.series)
     if across is None or everything is None:
         return None
-    limits.follow((model.subject, model.window, model.x_label))
+    limits.follow((model.subject, model.window, model.x_label, model.log))
+    young = max(series.y.size for series in model.series) < YOUNG_POINTS
     values = [_inside(series, model.window) for series in model.series]
     shown = curves.joint_extent(values) or everything
     log = _wants_log(model, everything)
     if log and shown[0] < SMALLEST:  # what is not positive is left out, and all of it means a linear axis
         above = curves.joint_extent(y[y >= SMALLEST] for y in values)
         log, shown = above is not None, (above or shown)
-    return model.window or limits.fit_x(*across), Scale(*limits.fit_y(*shown, log=log), log)
+    return model.window or limits.fit_x(*across), Scale(*limits.fit_y(*shown, log=log, young=young), log)
 
 
 def _inside(series: Series, window: tuple[float, float] | None) -> Floats:
