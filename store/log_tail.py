@@ -17,6 +17,10 @@ from ckptop.store.files import open_to_read
 CHUNK_BYTES = 1 << 20
 """Most bytes one read hands over."""
 
+LONGEST_LINE_BYTES = 1 << 20
+"""Of a line longer than this the end is read: a log may hold gigabytes without a newline."""
+CUT_CHARACTERS = 200
+
 _BLOCK_BYTES = 64 * 1024
 _MARK_BYTES = 64
 
@@ -100,13 +104,19 @@ class LogTail:
 
 
 def start_of_last_lines(descriptor: int, lines: int) -> int:
-    """Where the last `lines` lines of an open file begin; a last line without an end counts as one."""
+    """Where the last `lines` lines of an open file begin; a last line without an end counts as one.
+
+    Of a line longer than `LONGEST_LINE_BYTES` its end counts, and nothing before it is looked for.
+    """
     end = position = os.fstat(descriptor).st_size
     if lines <= 0:
         return end
-    wanted = lines + (end > 0 and os.pread(descriptor, 1, end - 1) == b"\n")
+    is_ended = end > 0 and os.pread(descriptor, 1, end - 1) == b"\n"
+    wanted = lines + is_ended
+    line_end = end - is_ended
     while position > 0:
-        begin = max(0, position - _BLOCK_BYTES)
+        longest = max(0, line_end - LONGEST_LINE_BYTES)
+        begin = max(longest, position - _BLOCK_BYTES)
         block = os.pread(descriptor, position - begin, begin)
         newlines = block.count(b"\n")
         if newlines >= wanted:
@@ -114,5 +124,27 @@ def start_of_last_lines(descriptor: int, lines: int) -> int:
             for _ in range(wanted):
                 place = block.rfind(b"\n", 0, place)
             return begin + place + 1
+        if newlines:
+            line_end = begin + block.find(b"\n")
+        elif begin == longest:
+            return begin
         wanted, position = wanted - newlines, begin
     return 0
+
+
+def last_lines(path: Path, limit_bytes: int) -> list[str]:
+    """The lines within the last `limit_bytes` of a log, without blank ones; none where it cannot be read.
+
+    Of a first line that began before that, the last `CUT_CHARACTERS` characters are told.
+    """
+    try:
+        with open_to_read(path) as file:
+            begin = max(0, file.seek(0, os.SEEK_END) - limit_bytes)
+            data = os.pread(file.fileno(), limit_bytes, begin)
+    except (StoreError, OSError):
+        return []
+    # A machine that went down leaves NULs where the file had grown and the bytes had not been written.
+    lines = [line.rstrip() for line in data.replace(b"\0", b"").decode(errors="replace").splitlines()]
+    if begin and lines and len(lines[0]) > CUT_CHARACTERS:
+        lines[0] = f"…{lines[0][1 - CUT_CHARACTERS :]}"
+    return [line for line in lines if line]

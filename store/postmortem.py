@@ -19,7 +19,7 @@ from ckptop.store.errors import CkptopError, StoreError
 from ckptop.store.events import Event, last_event, parse_event
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import reversed_lines
-from ckptop.store.log_tail import LogTail
+from ckptop.store.log_tail import last_lines
 from ckptop.store.resume import Start, choose_start
 from ckptop.store.trust import require_own
 from ckptop.store.views import RunView
@@ -32,7 +32,6 @@ TRACEBACK_LINES = 8
 ALERTS = 3
 
 _READ_BYTES = 32 * 1024 * 1024
-_LOOK_BACK_LINES = 400
 _LOOK_BACK_BYTES = 1 << 20
 _AFTER_TRACEBACK = 5
 """Lines that may follow a traceback's last frame: the error, and what a shell says of it."""
@@ -153,9 +152,7 @@ def _curves(view: RunView, progress: Progress | None) -> tuple[tuple[Break, ...]
 
 def _log(paths: RunPaths, *, looks_for_traceback: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The last lines of train.log, and of the traceback it ends with."""
-    with LogTail(paths.log, _LOOK_BACK_LINES) as tail:
-        pieces = [piece for piece in iter(tail.read, b"") if piece][-2:]
-    lines = [line.rstrip() for line in b"".join(pieces).decode(errors="replace").splitlines() if line.strip()]
+    lines = last_lines(paths.log, _LOOK_BACK_BYTES)
     begin = _traceback_start(lines) if looks_for_traceback else len(lines)
     return tuple(lines[:begin][-LOG_LINES:]), tuple(lines[begin:][-TRACEBACK_LINES:])
 

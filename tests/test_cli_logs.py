@@ -70,6 +70,23 @@ def test_json_is_an_object_a_line(paths: RunPaths, capsys: pytest.CaptureFixture
     assert told == [{"run": "mine", "line": "a red �� word"}, {"run": "mine", "line": "without an end"}]
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_of_a_line_of_gigabytes_its_end_is_printed(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str], form: tuple[str, ...]
+) -> None:
+    os.truncate(paths.log, 10 * 2**30)
+    with paths.log.open("a") as file:
+        file.write("RuntimeError: no room\nlast\n")
+
+    assert run(["logs", "mine", "-n", "3", *form]) == 0
+
+    told = capsys.readouterr().out
+    assert "RuntimeError: no room" in told
+    assert "last" in told
+    assert "line 300" not in told
+    assert len(told) < 8 * 2**20, "each NUL is six characters of JSON"
+
+
 def test_a_pipe_gets_every_byte(paths: RunPaths) -> None:
     content = b"a \x1b[31mred\x1b[0m \xff\nwithout an end"
     paths.log.write_bytes(content)

@@ -96,6 +96,24 @@ def test_a_failed_run_shows_its_error_and_the_end_of_its_traceback(
     assert facts["traceback"] == TRACEBACK.splitlines()
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_of_a_log_of_gigabytes_without_a_newline_the_error_at_its_end_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    paths = build_run(tmp_path, CRASHED)
+    paths.log.write_text("Epoch 1/100\n")
+    os.truncate(paths.log, 10 * 2**30)
+    with paths.log.open("a") as file:
+        file.write(f"\nEpoch 12/100\nRuntimeError: no room{end}")
+
+    assert "last lines of its log\n  Epoch 12/100\n  RuntimeError: no room\n" in page(capsys, tmp_path)
+    assert told(capsys, tmp_path)["log"] == ["Epoch 12/100", "RuntimeError: no room"]
+    os.truncate(paths.log, 10 * 2**30)
+    with paths.log.open("a") as file:
+        file.write(f"RuntimeError: no room{end}")
+    assert told(capsys, tmp_path)["log"] == ["RuntimeError: no room"]
+
+
 def test_a_traceback_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_run(tmp_path, CRASHED)
     paths.log.write_text(TRACEBACK + "".join(f"Epoch {number}\n" for number in range(20)))

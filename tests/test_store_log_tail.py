@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ckptop.store.log_tail import CHUNK_BYTES, LogTail, start_of_last_lines
+from ckptop.store.log_tail import (
+    CHUNK_BYTES,
+    CUT_CHARACTERS,
+    LONGEST_LINE_BYTES,
+    LogTail,
+    last_lines,
+    start_of_last_lines,
+)
 
 
 @pytest.fixture
@@ -123,7 +130,39 @@ def test_ten_gigabytes_cost_nothing(tmp_path: Path) -> None:
 
 def test_a_piece_is_of_bounded_size(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
-    path.write_bytes(b"x" * (CHUNK_BYTES + 5))
+    path.write_bytes(b"x" * (CHUNK_BYTES - 1) + b"\nlast\n")
 
-    with LogTail(path, 1) as tail:
+    with LogTail(path, 2) as tail:
         assert [len(tail.read()) for _ in range(3)] == [CHUNK_BYTES, 5, 0]
+
+
+@pytest.mark.parametrize("rest", [b"ValueError: bad", b"ValueError: bad\n", b"ValueError: bad\nnext\n"])
+def test_of_a_line_of_gigabytes_its_end_is_read_and_nothing_before_it(tmp_path: Path, rest: bytes) -> None:
+    path = tmp_path / "train.log"
+    path.write_bytes(b"first\n")
+    os.truncate(path, 10 * 2**30)
+    with path.open("ab") as file:
+        file.write(rest)
+
+    with LogTail(path, 3) as tail:
+        data = b"".join(iter(tail.read, b""))
+
+    _, newline, after = rest.partition(b"\n")
+    assert data.endswith(rest)
+    assert len(data) == LONGEST_LINE_BYTES + len(newline + after)
+    assert data.startswith(b"\0")
+
+
+def test_the_end_of_a_log_is_told_in_lines(log: Path) -> None:
+    log.write_bytes(b"one\r\n\n two \xff\nthree")
+
+    assert last_lines(log, 99) == ["one", " two \ufffd", "three"]
+    assert last_lines(log.with_name("none"), 99) == []
+
+
+def test_of_a_line_that_began_before_the_end_its_last_characters_are_told(log: Path) -> None:
+    log.write_bytes(b"x" * 5000 + b" ValueError: bad\nlast\n")
+
+    line, last = last_lines(log, 2000)
+
+    assert (line[0], line[-16:], len(line), last) == ("…", " ValueError: bad", CUT_CHARACTERS, "last")
