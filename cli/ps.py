@@ -14,6 +14,7 @@ from ckptop.cli.common import default_store, json_option, print_json, print_tabl
 from ckptop.cli.states import is_ascii_only, rank, state_cell
 from ckptop.host.units import MISSING, format_age, format_count, format_duration, shorten_right
 from ckptop.store.ending import ILL_STATES, LIVE_STATES, how_it_ended
+from ckptop.store.records import Status
 from ckptop.store.store import Store
 from ckptop.store.views import RunHead
 
@@ -63,6 +64,11 @@ def print_heads(heads: Iterable[RunHead], *, every: bool = False, several: bool 
         click.echo(f"{format_count(left)} more stopped or finished; --all lists them.")
 
 
+def lost_lines(status: Status | None) -> str:
+    """That the disk refused lines of metrics; empty where it took them all."""
+    return f"{status.lost_lines:,} lines of metrics were lost" if status is not None and status.lost_lines else ""
+
+
 def describe_head(head: RunHead) -> dict[str, Any]:
     """A run's state as `--json` prints it."""
     status = head.status
@@ -71,7 +77,8 @@ def describe_head(head: RunHead) -> dict[str, Any]:
         "run": head.name,
         "state": head.state,
         "live": head.state in LIVE_STATES,
-        "why": how_it_ended(status, head.state) or head.problem,
+        "why": how_it_ended(status, head.state) or head.problem or lost_lines(status) or None,
+        "lost_lines": status.lost_lines if status else None,
         "phase": status.phase if status else None,
         "attempt": status.attempt if status else None,
         "epoch": status.epoch if status else None,
@@ -90,7 +97,7 @@ def describe_head(head: RunHead) -> dict[str, Any]:
 
 def _row(head: RunHead, now: float, ascii_only: bool) -> list[str]:
     status = head.status
-    why = how_it_ended(status, head.state) or head.problem or ""
+    why = how_it_ended(status, head.state) or head.problem or lost_lines(status)
     state = state_cell(head.state, ascii_only=ascii_only)
     if status is None:
         return [head.name, state, MISSING, MISSING, MISSING, "", MISSING, shorten_right(why, _WHY_CELLS)]

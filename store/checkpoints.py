@@ -12,27 +12,30 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ckptop.store import arguments
 from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode, scan_tier
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
+from ckptop.store.host_copy import HostCopy
+from ckptop.store.in_flight import InFlight
 from ckptop.store.keeping import Keeper, OnEvent
 from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.loading import load_checkpoint, resume_latest, resume_training
 from ckptop.store.manifest import Manifest, Ranking, Tier, as_float, stored_metrics
-from ckptop.store.names import Version, milestone_name, training_name
+from ckptop.store.names import Version, training_name
 from ckptop.store.random_state import capture_random_state
 from ckptop.store.records import Metric, Mode
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.releasing import release_state
 from ckptop.store.retention import Plan, Policy
-from ckptop.store.saving import RunLink, SavePoint, Saver, Surpassed
+from ckptop.store.saves import Milestone, Moment, Saves, SaveTimes, first_free
+from ckptop.store.saving import RunLink, SavePoint, Saver
 from ckptop.store.staging import remove_stale
 from ckptop.store.state_comparison import holds_same
-from ckptop.store.state_dicts import build_state, plain
+from ckptop.store.state_dicts import State, build_state, plain
 from ckptop.store.steps import go_back_if_loaded, newest_step, refuse_steps_that_begin_again, training_at
 from ckptop.store.trash import TrashLimit
 
@@ -63,6 +66,9 @@ class CheckpointManager:
         metric: What best means (`val/loss`); the best training checkpoint by it is never deleted by a rule.
         mode: Whether lower ("min") or higher ("max") is better; by the metric's name where it is not said.
         trash_limit: What of the trash is purged after a save; by default nothing is before the disk is full.
+        async_save: Return as soon as the state is copied; a thread writes and commits it. At most one save is on its
+            way. What it meets is raised by the next `check`, `wait` or save; the process does not end before it.
+        when_busy: What a training checkpoint does that comes due while one is on its way: "wait", or "skip" itself.
         store_root: Where `production/` and `metadata/` stand; `checkpoint_dir` if not said.
         run: The run saved for.
         on_event: Told what was done: `saved`, `milestone`, `pruned` or `alert`, the step, and details.
@@ -88,6 +94,8 @@ class CheckpointManager:
         metric: str | None = None,
         mode: Mode | None = None,
         trash_limit: TrashLimit | None = None,
+        async_save: bool = False,
+        when_busy: Literal["wait", "skip"] = "wait",
         store_root: str | Path | None = None,
         run: RunLink | None = None,
         on_event: OnEvent | None = None,
@@ -112,6 +120,12 @@ class CheckpointManager:
             max_training=self.max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
             on_event=on_event or _warn_of_alerts,
         )  # fmt: skip
+        if when_busy not in ("wait", "skip"):
+            raise UsageError(f"when_busy={when_busy!r}; use wait or skip")
+        self.async_save, self._when_busy = async_save, when_busy
+        self._saves = Saves(self._saver, self._keeper, on_event or _warn_of_alerts)
+        self._in_flight, self._host_copy = InFlight(), HostCopy()
+        self._copied: tuple[Path, State] | None = None
         self._fs, self._on_event, self._before_save = fs, on_event or _warn_of_alerts, before_save
         wanted = (self.training_dir, self.milestone_dir, self.production_dir, self.metadata_dir)
         for directory in (*wanted, paths.staging):
@@ -204,13 +218,16 @@ class CheckpointManager:
             extra: More keys at the top of the file: tensors and plain data. Of a run, `rng` is added unless it is here.
 
         Returns:
-            The path of the committed file.
+            The path of the committed file; with `async_save` the path that it will have, empty where it was skipped.
 
         Raises:
             DiskError: The disk or a quota is full, and nothing more may be deleted to make room.
             OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
             UsageError: The state holds more than tensors and plain data, or `extra` repeats a key.
         """
+        if self._in_flight.is_busy and self._when_busy == "skip":
+            return ""
+        self.wait()
         at = self._before_save()
         epoch, step = arguments.count("epoch", epoch), arguments.count("step", step)
         config = arguments.mapping("config", config)
@@ -222,14 +239,14 @@ class CheckpointManager:
             scheduler=scheduler if self.save_scheduler else None, scaler=scaler, extra=self._with_random_state(extra),
         )  # fmt: skip
         began = time.monotonic()
-        final, size_bytes = self._keeper.with_room(
-            step, lambda: self._saver.write(state, "training", lambda copy: training_name(epoch, step, copy), at)
-        )
-        seconds = round(time.monotonic() - began, 6)
-        details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
-        self._on_event("saved", step, details)
-        self._keeper.settle(step, final)
-        return str(final)
+        if not self.async_save:
+            return str(self._saves.training(state, at, Moment(began)))
+        copied = self._host_copy.take(state)
+        moment = Moment(began, time.monotonic() - began)
+        path = first_free(self.training_dir, lambda copy: training_name(epoch, step, copy))
+        self._in_flight.start(lambda: self._saves.training(copied, at, moment))
+        self._copied = path, copied
+        return str(path)
 
     def save_milestone_checkpoint(
         self,
@@ -283,12 +300,14 @@ class CheckpointManager:
         if not self._saver.improves(ranking, value):
             return None
         every_metric = {**(metrics or {}), metric_name: value}
-
-        def name_of(copy: int) -> str:
-            return milestone_name(metric_name, value, epoch, copy)
-
+        if step is not None and same_as is not None:
+            wanted = Milestone(ranking, value, epoch, step, every_metric, at)
+            if self._follows_training(wanted, Path(same_as).absolute()):
+                return str(first_free(self.milestone_dir, wanted.name))
+        self.wait()
         source = training_at(self._saver, epoch, step) if step is not None else None
         step = newest_step(self._saver, at, epoch) if step is None else step
+        wanted = Milestone(ranking, value, epoch, step, every_metric, at)
         state = build_state(
             "milestone", model, epoch=epoch, global_step=step, metrics=every_metric,
             config=arguments.mapping("config", config), git_commit=git_commit(),
@@ -300,20 +319,56 @@ class CheckpointManager:
             said = {key for key, value in (("config", config), ("metadata", metadata)) if value is not None}
             compared = said | {key for key in state if key.endswith("_state_dict")} | (extra or {}).keys()
             source = source if holds_same(source.path, {key: state[key] for key in compared}) else None
-        shared, final = stored_metrics(every_metric), None
-        try:
-            if source is not None:
-                final = self._keeper.with_room(step, lambda: self._saver.link(source, ranking, shared, name_of))
-            if final is None:
-                final, _size_bytes = self._keeper.with_room(
-                    step, lambda: self._saver.write(state, "milestone", name_of, at, ranking)
-                )
-        except Surpassed:
-            return None
-        details = {"checkpoint": f"milestone/{final.name}", "metric": metric_name, "value": value}
-        self._on_event("milestone", step, details)
-        self._keeper.settle(step, final, ranking)
-        return str(final)
+        final = self._saves.milestone(wanted, source, lambda: state)
+        return str(final) if final is not None else None
+
+    def _follows_training(self, wanted: Milestone, training: Path) -> bool:
+        """Whether the milestone is made by the writer, right after the training checkpoint of its state."""
+        if self._copied is None or self._copied[0] != training:
+            return False
+        copied = self._copied[1]
+
+        def commit() -> None:
+            source = training_at(self._saver, wanted.epoch, wanted.step)
+            self._saves.milestone(wanted, source, lambda: wanted.state_of(copied))
+
+        return self._in_flight.then(commit)
+
+    # What is on its way
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a save is on its way; only with `async_save`."""
+        return self._in_flight.is_busy
+
+    @property
+    def save_times(self) -> SaveTimes | None:
+        """What the newest training checkpoint took; None before the first."""
+        return self._saves.times
+
+    def check(self) -> None:
+        """Raise what the save that was on its way met, once; to be called every step, it costs nothing.
+
+        Raises:
+            OSError: The disk refused; what was committed before is whole.
+            UsageError: The state held more than tensors and plain data.
+        """
+        self._in_flight.check()
+
+    def wait(self) -> None:
+        """Wait until nothing is on its way any more; raises as `check` does."""
+        self._in_flight.wait()
+        self._copied = None
+
+    def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Make the buffers of an asynchronous save now, in the background, so that the first one takes no longer.
+
+        To be called after the first step, when the optimizer has its state. Takes as much host memory as the state.
+        """
+        if self.async_save and not self.is_saving:
+            parts = [model, optimizer if self.save_optimizer else None]
+            state = {str(place): part.state_dict() for place, part in enumerate(parts) if part is not None}
+            self._in_flight.start(lambda: self._host_copy.prepare(state))
 
     def save_production_checkpoint(
         self,
@@ -337,6 +392,7 @@ class CheckpointManager:
             StoreError: That version is released already.
             OSError: The disk refused; nothing was released.
         """
+        self.wait()
         card = plain(arguments.mapping("model_card", model_card))
         state = build_state(
             "production", model, epoch=0, global_step=0, metrics=metrics, config=arguments.mapping("config", config),
@@ -368,6 +424,7 @@ class CheckpointManager:
         Raises:
             UsageError: Of the tier of releases, which are never deleted.
         """
+        self.wait()
         if arguments.tier(tier) == "production":
             raise UsageError("releases are never deleted by a rule; `ckptop yank` withdraws one")
         return self._keeper.apply([Policy(keep_last=arguments.count("keep", keep), tiers=(tier,))])

@@ -45,6 +45,24 @@ def write_quickly(path: Path, data: bytes, fs: FileSystem = LOCAL) -> None:
     _replace(path, data, fs, path.parent, sync=False)
 
 
+def write_in_place(path: Path, data: bytes, fs: FileSystem = LOCAL) -> None:
+    """Overwrite JSON in the blocks its file has: what still works on a full disk, where `path` cannot be replaced.
+
+    A reader at that very moment, or a power cut, may meet a torn one; so this is for what is written every second.
+
+    Raises:
+        OSError: There is no such file of our own, or its blocks cannot hold `data`; it is as it was.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or len(data) > max(found.st_blocks * 512, found.st_size):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+        fs.write_all(fd, data.ljust(found.st_size))  # JSON may end in spaces
+    finally:
+        fs.close(fd)
+
+
 def _replace(path: Path, data: bytes, fs: FileSystem, staging: Path, *, sync: bool) -> None:
     staged = staging / staged_name(path.name)
     with removed_on_error(staged, fs):

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from ckptop.store.files import write_durably, write_quickly
+from ckptop.store.files import write_durably, write_in_place, write_quickly
+from ckptop.store.fs import NO_SPACE
 from ckptop.store.layout import RunPaths
 from ckptop.store.manifest import encode
 from ckptop.store.records import Exit, Phase, Status
@@ -61,11 +62,19 @@ class Heartbeat:
         with self._writing:
             self.update(heartbeat=time.time())
             try:
-                write_quickly(self._paths.status, encode(self.status))
+                self._write(encode(self.status))
             except OSError as error:
                 self.problem = f"{self._paths.status} was not written: {error.strerror}"
             else:
                 self.problem = None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_quickly(self._paths.status, data)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            write_in_place(self._paths.status, data)  # or a trainer that goes on would seem to stand still
 
     def stop(self, phase: Phase, exit_: Exit) -> None:
         """End the thread and write the last status, durably.
@@ -77,7 +86,13 @@ class Heartbeat:
         if self._thread.is_alive():
             self._thread.join()
         self.update(phase=phase, exit=exit_, heartbeat=time.time())
-        write_durably(self._paths.status, encode(self.status))
+        data = encode(self.status)
+        try:
+            write_durably(self._paths.status, data)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            write_in_place(self._paths.status, data)
 
     def _run(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):

@@ -97,7 +97,7 @@ class Lease:
             if not locked:
                 os.close(descriptor)
         if not locked:
-            raise _held_by(paths, _read_status(paths), holder)
+            raise _held_by(paths, read_status(paths), holder)
         return cls(paths.lease, key, descriptor, os.getpid())
 
     def release(self) -> None:
@@ -126,7 +126,7 @@ class _Observation:
         Raises:
             Held: Its heartbeat moves.
         """
-        status = _read_status(self.paths)
+        status = read_status(self.paths)
         if status is None or is_free(status, slurm_of_environment(os.environ)):
             return
         if self.say is not None:
@@ -138,7 +138,7 @@ class _Observation:
         deadline = self.clock() + self.seconds
         while (left_seconds := deadline - self.clock()) > 0:
             self.wait(min(_LOOK_SECONDS, left_seconds))
-            latest = _read_status(self.paths)
+            latest = read_status(self.paths)
             if latest is None or latest == status:
                 continue
             if latest.phase in LIVE_PHASES:
@@ -186,11 +186,21 @@ def _who(process: Process) -> str:
     return f"pid {process.pid} of {process.user} on {process.host}"
 
 
+def taken_over(process: Process) -> str:
+    """Who held a run that somebody else holds now, and why it no longer does: for the line that says so."""
+    holder, ours = _identity(process), current_process()
+    if holder.host != ours.host:
+        why = "whose heartbeat stood still"
+    else:
+        why = "before this machine was started again" if holder.boot_id != ours.boot_id else "which is gone"
+    return f"{_who(process)}, {why}"
+
+
 def _identity(process: Process) -> ProcessIdentity:
     return ProcessIdentity(process.pid, process.start_ticks, process.boot_id, process.host, process.user)
 
 
-def _read_status(paths: RunPaths) -> Status | None:
+def read_status(paths: RunPaths) -> Status | None:
     """The status, or None where there is none to believe."""
     try:
         return read_json(paths.status, Status)

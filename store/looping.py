@@ -36,12 +36,13 @@ def steps(
         began = time.perf_counter()
         yield step
         run.progress(epoch=run.epoch, step=step, step_seconds=time.perf_counter() - began)
+        saves.look()
         run.obey(save=saves.now, change=change)
         if step == last or run.should_stop:
             saves.at_last()
             return
         if save_every is not None and step % save_every == 0:
-            saves.now()
+            saves.due()
 
 
 class _Saves:
@@ -60,6 +61,7 @@ class _Saves:
         if self._saved_step != self._run.step:
             self._save()
             self._saved_step = self._run.step
+        self._run.checkpoints.wait()
         return f"step {self._saved_step:,} is saved"
 
     def now(self) -> str | None:
@@ -67,9 +69,29 @@ class _Saves:
         try:
             return self.at_last()
         except OSError as error:
-            message = f"the checkpoint of step {self._run.step:,} was not saved: {error}; training goes on"
-            self._run.event("alert", kind="disk", message=message)
+            self._lost(error)
             return None
+
+    def due(self) -> None:
+        """Save without waiting until it is durable, where the run saves beside the loop."""
+        try:
+            if self._saved_step != self._run.step:
+                self._save()
+                self._saved_step = self._run.step
+        except OSError as error:
+            self._lost(error)
+
+    def look(self) -> None:
+        """Hear of a save on its way that the disk refused."""
+        try:
+            self._run.check_saves()
+        except OSError as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        self._saved_step = -1  # none is there: whoever asks for this step again gets another try
+        message = f"the checkpoint of step {self._run.step:,} was not saved: {error}; training goes on"
+        self._run.event("alert", kind="disk", message=message)
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

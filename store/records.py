@@ -149,6 +149,8 @@ class Status(Record, frozen=True, kw_only=True):
     last_step_time: Time | None = None
     step_seconds: float | None = None
     """Mean seconds of a recent optimizer step."""
+    lost_lines: Count = 0
+    """Lines of metrics that the disk refused in this attempt."""
     process: Process
     kernel_kills: KernelKills | None = None
     exit: Exit | None = None

@@ -32,10 +32,11 @@ from ckptop.store.heartbeat import Heartbeat
 from ckptop.store.inbox import Inbox
 from ckptop.store.last_save import spill_directory
 from ckptop.store.layout import RunPaths
-from ckptop.store.lease import Lease, slurm_of_environment
+from ckptop.store.lease import Lease, read_status, slurm_of_environment, taken_over
 from ckptop.store.opening import held, new_record, paths_of
 from ckptop.store.rate_change import take_up_rate
 from ckptop.store.records import (
+    LIVE_PHASES,
     Attempt,
     Command,
     DataSource,
@@ -80,6 +81,8 @@ class Run:
         self._lease, self._keep = lease, keep
         self._begun = self._ended = self._tells_progress = False
         self._config: dict[str, Any] | None = None
+        self._taken_over: str | None = None
+        """Who held the run and never ended it."""
         self.overrides: dict[str, Any] = {}
         """What this attempt was told to change of the configuration, as it was said."""
         self._checkpoints: CheckpointManager | None = None
@@ -87,7 +90,7 @@ class Run:
         self.inbox = Inbox(paths, self.attempt, lambda: self.step)
         """What was asked of it by others."""
         self._status_before = paths.status.read_bytes() if paths.status.is_file() else None
-        self._heartbeat = Heartbeat(paths, _first_status(self), self.inbox.look)
+        self._heartbeat = Heartbeat(paths, _first_status(self), self._beat)
         self._epoch = self._heartbeat.status.epoch
         self._heartbeat.start()
 
@@ -115,6 +118,7 @@ class Run:
         max_milestones: int | None = None,
         policies: Sequence[Policy] = (),
         trash_limit: TrashLimit | None = None,
+        async_save: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> Run:
         """Make a run, or take one up where it stopped, and hold it.
@@ -144,6 +148,7 @@ class Run:
             max_milestones: Best milestones kept; None keeps all.
             policies: Further rules that keep training checkpoints.
             trash_limit: What of the trash is purged after a save.
+            async_save: Checkpoints are written beside the loop; see `CheckpointManager`.
             say: Told in a line what a person should know, such as a wait for another host's heartbeat.
 
         Raises:
@@ -159,12 +164,17 @@ class Run:
             store, name, resume = request.store, request.run, request.checkpoint
             fork_of = request.fork_of or fork_of
         paths = paths_of(store, name)
+        before = read_status(paths)
         with held(paths, resume, steal=steal, say=say) as lease:
             new = new_record(name, task, config, seed, metric, data, command, parent)
             record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
-            keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit)
+            keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit, async_save)
             alert_of_run(paths)
             run = cls(paths, record, lease, start, keep)
+        if before is not None and before.phase in LIVE_PHASES:
+            run._taken_over = taken_over(before.process)
+            if say is not None:
+                say(f"run {run.name} was held by {run._taken_over}; it is taken over")
         run.overrides = dict(overrides or (request.overrides if request is not None else {}))
         if request is None and config is not None:
             run._config = dict(config)  # a script started anew goes by what it says now, not by what was recorded
@@ -231,7 +241,7 @@ class Run:
         abandoned from here on. Does nothing a second time.
 
         Raises:
-            UsageError: `--set` names a key that the configuration does not have, or a value of another type.
+            UsageError: `--set` gives a key a value of another type.
             DiskError: The disk refused; whoever opens the run next completes or ignores the attempt.
         """
         if self._begun:
@@ -243,8 +253,9 @@ class Run:
         )  # fmt: skip
         changes: dict[str, Any] = {"attempts": [*self.record.attempts, attempt]}
         config = self._config if config is None else config
-        if config is None and self.overrides:
-            config = self.config  # recorded: whoever resumes next, after a crash, goes on with it
+        if config is None:  # what was overridden is recorded: whoever resumes next, after a crash, goes on with it
+            known = {key: value for key, value in self.overrides.items() if key in self.record.config}
+            config = looping.overridden(self.record.config, known) if known else None
         if config is not None:
             changes["config"] = dict(config)
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -262,7 +273,8 @@ class Run:
             phase="running", last_step_time=now, **{k: v for k, v in totals.items() if v is not None}
         )
         self._heartbeat.write_now()
-        self.event("started", from_step=self.start.from_step, from_checkpoint=self.start.key)
+        found: dict[str, Any] = {"taken_over_from": self._taken_over} if self._taken_over is not None else {}
+        self.event("started", from_step=self.start.from_step, from_checkpoint=self.start.key, **found)
 
     def reconfigure(
         self, config: Mapping[str, Any], *, total_epochs: int | None = None, total_steps: int | None = None
@@ -456,6 +468,7 @@ class Run:
             return
         self._ended = True
         self._stopping.close()
+        self.end_saves()
         details: dict[str, Any] = dict(summary or {})
         if phase == "stopped" and self.stop_reason:
             details["reason"] = self.stop_reason
@@ -473,6 +486,29 @@ class Run:
             raise DiskError(refused.errno, f"{self.paths.status} cannot be written: {refused.strerror}") from None
         finally:
             self._lease.release()
+
+    def _beat(self) -> None:
+        """Called by the heartbeat's thread after each write of the status."""
+        self.inbox.look()
+        if lost := self.logs.metrics.lost_lines:
+            self._heartbeat.update(lost_lines=lost)
+
+    def check_saves(self) -> None:
+        """Raise what a save on its way met; to be called every step, it costs nothing. See `CheckpointManager.check`.
+
+        Raises:
+            OSError: The disk refused; what was committed before is whole.
+        """
+        if self._checkpoints is not None:
+            self._checkpoints.check()
+
+    def end_saves(self) -> None:
+        """Wait for the save on its way; that it failed is told, but is no reason not to end."""
+        try:
+            if self._checkpoints is not None:
+                self._checkpoints.wait()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends
+            self.event("alert", kind="disk", message=f"the checkpoint on its way was not saved: {error}")
 
     def give_up(self, error: str) -> None:
         """End the attempt as stopped while its own thread hangs, maybe within a save; the process must end then.

@@ -6,6 +6,7 @@ in its manifest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptop.store.fs import LOCAL
@@ -15,17 +16,19 @@ from ckptop.store.trash import TrashLimit
 
 if TYPE_CHECKING:
     from ckptop.store.checkpoints import CheckpointManager
+    from ckptop.store.manifest import LogMark
     from ckptop.store.run import Run
     from ckptop.store.saving import RunLink, SavePoint
 
 
 class Keep(NamedTuple):
-    """What a run keeps; see `CheckpointManager`."""
+    """What a run keeps, and how it saves; see `CheckpointManager`."""
 
     training: int
     milestones: int | None
     policies: tuple[Policy, ...]
     trash_limit: TrashLimit | None
+    async_save: bool = False
 
 
 def open_manager(run: Run, keep: Keep) -> CheckpointManager:
@@ -37,7 +40,8 @@ def open_manager(run: Run, keep: Keep) -> CheckpointManager:
 
     return CheckpointManager(
         run.paths.checkpoints.root, keep.training, max_milestones=keep.milestones, policies=keep.policies,
-        trash_limit=keep.trash_limit, model_name=run.record.task, store_root=run.root.parent, run=link_of(run),
+        trash_limit=keep.trash_limit, async_save=keep.async_save, model_name=run.record.task,
+        store_root=run.root.parent, run=link_of(run),
         on_event=tell, before_save=lambda: _before_save(run),
     )  # fmt: skip
 
@@ -62,5 +66,8 @@ def _before_save(run: Run) -> SavePoint:
         LOCAL.mkdir(run.paths.control)
         write_record(run.paths, run.record)
         run.event("alert", message=f"{run.root} was removed while it was trained; it was made again")
-    is_durable = run.sync() and run.logs.system.sync()
-    return SavePoint(max(run.logged_step, run.step), run.logs.marks() if is_durable else {})
+    return SavePoint(max(run.logged_step, run.step), lambda: _sync_logs(run))
+
+
+def _sync_logs(run: Run) -> Mapping[str, LogMark]:
+    return run.logs.marks() if run.sync() and run.logs.system.sync() else {}

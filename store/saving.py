@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -51,8 +51,8 @@ class SavePoint:
 
     step: int = 0
     """The newest step that was logged; 0 where nothing says."""
-    logs: Mapping[str, LogMark] = field(default_factory=dict)
-    """The run's logs, durable up to here."""
+    sync_logs: Callable[[], Mapping[str, LogMark]] = dict
+    """Makes the run's logs durable and tells how far; called before the checkpoint commits."""
 
 
 class Surpassed(Exception):
@@ -96,7 +96,7 @@ class Saver:
                 global_step=state["global_step"], time=time.time(), metrics=stored_metrics(state["metrics"]),
                 ranking=ranking, config=state["config"], environment=state["metadata"],
                 git_commit=state["git_commit"], size_bytes=written.size_bytes, xxh3_128=written.xxh3_128,
-                logs=dict(at.logs),
+                logs=dict(at.sync_logs()),
             )  # fmt: skip
             index = index_tensors(staged)
             with FileLock(self.paths.lock):

@@ -21,6 +21,7 @@ from ckptop.store.control import send_request, wait_for_answer
 from ckptop.store.errors import Damaged, DiskError, Held, NotFound, TrainingFailed, UsageError
 from ckptop.store.events import read_events
 from ckptop.store.files import read_json, write_quickly
+from ckptop.store.fs import FileSystem
 from ckptop.store.going_back import recorded_attempts
 from ckptop.store.layout import RunPaths
 from ckptop.store.lease import Lease
@@ -326,6 +327,7 @@ def test_a_step_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
 def test_what_was_logged_is_durable_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything of step S is fsynced before the checkpoint of step S commits, whoever wrote the loop."""
     order: list[str] = []
+    rename = FileSystem.rename
     with create(tmp_path) as run:
         run.log(1, {"a": 1.0})
         manager = run.checkpoints
@@ -336,12 +338,17 @@ def test_what_was_logged_is_durable_before_its_checkpoint(tmp_path: Path, monkey
             order.append("metrics" if os.fstat(descriptor).st_ino == metrics else "other")
             sync(descriptor)
 
+        def watch_names(fs: FileSystem, source: Path, target: Path) -> None:
+            order.append("commit" if target.suffix == ".pt" else "name")
+            rename(fs, source, target)
+
         monkeypatch.setattr(os, "fsync", watch)
+        monkeypatch.setattr(FileSystem, "rename", watch_names)
         path = manager.save_training_checkpoint(tiny_model(), None, 1, 1, {})
         monkeypatch.undo()
 
     assert Path(path).exists()
-    assert order[0] == "metrics"
+    assert order.index("metrics") < order.index("commit")
 
 
 def test_a_crash_between_the_attempt_line_and_the_record_is_completed(tmp_path: Path) -> None:

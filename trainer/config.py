@@ -6,7 +6,6 @@ type; a value from the command line is text and is read as whatever the field wa
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_type
 import msgspec
 
 from ckptop.store.errors import UsageError
+from ckptop.trainer.unknown_key import unknown_key
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -88,6 +88,9 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     save_every_epochs: Positive = 1
     save_every_steps: Positive | None = None
     """Besides the epochs' ends."""
+    async_save: bool = True
+    """Write checkpoints beside the loop, which waits only while the state is copied in memory; the last of an attempt
+    is waited for."""
     keep_training: Positive = 3
     """Newest training checkpoints kept; the best is kept beside them, and what the next rules name."""
     keep_every_epochs: Positive | None = None
@@ -221,7 +224,7 @@ def _merge(config: msgspec.Struct, layer: Mapping[str, Any], path: Sequence[str]
     merged: dict[str, Any] = msgspec.to_builtins(config)
     for key, value in layer.items():
         if key not in merged:
-            raise UsageError(_unknown_key(".".join((*path, key)), config, path))
+            raise UsageError(unknown_key(".".join((*path, key)), _known_keys(config, path)))
         section = getattr(config, key)
         if isinstance(section, msgspec.Struct):
             if not isinstance(value, Mapping):
@@ -236,16 +239,11 @@ def _first(section: msgspec.Struct) -> str:
     return next(iter(section.__struct_fields__), "…")
 
 
-def _unknown_key(key: str, section: msgspec.Struct, path: Sequence[str]) -> str:
+def _known_keys(section: msgspec.Struct, path: Sequence[str]) -> list[str]:
     known = [".".join((*path, name)) for name in section.__struct_fields__]
     if not path and isinstance(section, TrainConfig):
         known += [f"model.{name}" for name in section.model.__struct_fields__]
-    names = {name.rpartition(".")[2]: name for name in known}
-    near = difflib.get_close_matches(key, known, 1, 0.5) or [
-        names[name] for name in difflib.get_close_matches(key.rpartition(".")[2], names, 1)
-    ]
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return f"unknown configuration key {key!r}; {hint}"
+    return known
 
 
 def _explain(error: msgspec.ValidationError, config: TrainConfig[Any], merged: Mapping[str, Any]) -> str:

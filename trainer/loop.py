@@ -28,6 +28,9 @@ from ckptop.trainer.steering import steer
 from ckptop.trainer.stepping import NotFinite, Step, Stepper
 from ckptop.trainer.tensorboard import EventWriter
 
+NOT_SAVED = -1
+"""No step: the newest save was lost."""
+
 MOST_FLUSH_SECONDS = 5.0
 """How long a save waits for TensorBoard's events."""
 
@@ -108,6 +111,8 @@ class Loop:
                 self._save(must=True)
                 return False
             self._take_step(batches)
+            if not self._saving.look():
+                self._saved_step = NOT_SAVED
             if self._due_by_steps() and progress.batch < self._batches.batch_count:
                 self._save()
                 self._pace.restart()
@@ -219,6 +224,8 @@ class Loop:
 
     def _save_now(self) -> str | None:
         self._save()
+        if not self._saving.settle():
+            self._saved_step = NOT_SAVED
         step = self.progress.step
         return f"step {step:,} is saved" if self._saved_step == step else None
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckptop.host.units import format_bytes
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.last_save import save_at_last, spill_directory
 from ckptop.store.records import Mode
@@ -48,9 +47,14 @@ class Saving:
         self._parts, self._run, self._console = parts, run, console
         self._newest: Path | None = None
         """The training checkpoint saved last; a milestone of its step is of the very same state."""
+        self._pending: list[str] = []
+        """What to say when the save on its way is there."""
+        self._pending_step = 0
 
     def training(self, progress: Progress, metrics: dict[str, float], *, must: bool) -> bool:
-        """Commit a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
+        """Save a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
+
+        It may still be on its way on return, unless it `must` be saved; `look` tells what became of it.
 
         Raises:
             OSError: It `must` be saved, being the last, and there is no room here nor in the spill directory.
@@ -58,20 +62,50 @@ class Saving:
         parts, epoch = self._parts, progress.last_epoch
 
         def save(manager: CheckpointManager) -> str:
-            return manager.save_training_checkpoint(
+            path = manager.save_training_checkpoint(
                 parts.model, parts.optimizer, epoch, progress.step, metrics, self._config(), parts.schedule,
                 parts.scaler, self._extra(progress),
             )  # fmt: skip
+            if must:
+                manager.wait()
+            return path
 
+        self.settle()
         try:
-            path = self._newest = Path(self._at_last(save) if must else save(self._run.checkpoints))
-            size = format_bytes(path.stat().st_size)
+            self._newest = Path(self._at_last(save) if must else save(self._run.checkpoints))
         except OSError as error:
             if must:
                 raise
-            self._skip("checkpoint", progress, error)
+            self._skip("checkpoint", progress.step, error)
             return False
-        self._console.say(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,} ({size})")
+        self._pending_step = progress.step
+        self._pending.append(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,}")
+        return self.look()
+
+    def look(self) -> bool:
+        """Say what became of the save on its way, if it is no longer; False if it was lost. Costs nothing else."""
+        if not self._pending or self._run.checkpoints.is_saving:
+            return True
+        return self._heard(self._run.check_saves)
+
+    def settle(self) -> bool:
+        """Wait until nothing is on its way; False if it was lost."""
+        return not self._pending or self._heard(self._run.checkpoints.wait)
+
+    def _heard(self, ask: Callable[[], None]) -> bool:
+        lines, self._pending = self._pending, []
+        try:
+            ask()
+        except OSError as error:
+            self._skip("checkpoint", self._pending_step, error)
+            return False
+        times = self._run.checkpoints.save_times
+        if times is not None:
+            self._run.log_system({
+                "save/blocked_seconds": times.blocked_seconds, "save/durable_seconds": times.durable_seconds,
+            })  # fmt: skip
+        for line in lines:
+            self._console.say(line)
         return True
 
     def milestone(self, progress: Progress, value: float, epoch: int, metrics: dict[str, float]) -> None:
@@ -84,10 +118,14 @@ class Saving:
                 same_as=self._newest,
             )  # fmt: skip
         except OSError as error:
-            self._skip("milestone", progress, error)
+            self._skip("milestone", progress.step, error)
             return
         if path is not None:
-            self._console.say(f"New best {name}: {value:.4f} (milestone saved)")
+            line = f"New best {name}: {value:.4f} (milestone saved)"
+            if self._pending:  # it is made right after the checkpoint that is on its way
+                self._pending.append(line)
+            else:
+                self._console.say(line)
 
     def _at_last(self, save: Callable[[CheckpointManager], str]) -> str:
         config, left = self._parts.config, self._run.seconds_left
@@ -102,8 +140,8 @@ class Saving:
             say=self._warn,
         )
 
-    def _skip(self, what: str, progress: Progress, error: OSError) -> None:
-        self._warn(f"The {what} of step {progress.step:,} was not saved: {error}; training goes on")
+    def _skip(self, what: str, step: int, error: OSError) -> None:
+        self._warn(f"The {what} of step {step:,} was not saved: {error}; training goes on")
 
     def _warn(self, message: str) -> None:
         self._console.say(message)

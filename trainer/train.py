@@ -140,6 +140,7 @@ def _train(
             try:
                 outcome = _attempt(run, settled, parts, data, console)
             except NotFinite as error:
+                run.end_saves()  # one may be on its way: it is what there is to go back to
                 config = layered(config, run.record.config)  # the rate may have been changed meanwhile
                 if not may_go_back(run, config, rollbacks):
                     again = f"; went back {count(rollbacks, 'time')} already" if rollbacks else ""
@@ -213,6 +214,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 command=capture_command(list(options.argv)), steal=options.steal,
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
                 policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
+                async_save=config.async_save,
                 spill=config.spill_dir,
                 say=lambda line: print(clean(line), file=sys.stderr),
             )  # fmt: skip

@@ -59,11 +59,13 @@ def trained_pair(inputs: int = 3) -> tuple[torch.nn.Linear, torch.optim.Optimize
     return model, optimizer
 
 
-def manager_of(root: Path, fs: FileSystem = LOCAL, *, keep: int = 0, compress: bool = False) -> CheckpointManager:
+def manager_of(
+    root: Path, fs: FileSystem = LOCAL, *, keep: int = 0, compress: bool = False, async_save: bool = False
+) -> CheckpointManager:
     """The manager of the run at `root`, in its first attempt; keeps everything by default."""
     link = RunLink(name=root.name, id="id-mine", attempt=1, attempts=(FIRST_ATTEMPT,), metric=METRIC)
     return CheckpointManager(
-        root / "checkpoints", keep, compress=compress, store_root=root.parent, run=link, fs=fs
+        root / "checkpoints", keep, compress=compress, store_root=root.parent, run=link, fs=fs, async_save=async_save
     )  # fmt: skip
 
 
@@ -193,11 +195,20 @@ def _restore(root: Path, fs: FileSystem) -> None:
 DELETABLE = frozenset({"training/2", "training/4"})
 TRASHED = frozenset({"training/6", "milestone/1"})
 
+
+def _save_async(root: Path, fs: FileSystem) -> None:
+    """Beside the loop; what it meets is raised where it is waited for."""
+    manager = manager_of(root, fs, keep=2, async_save=True)
+    save(manager, 7, 0.2)
+    manager.wait()
+
+
 OPERATIONS: dict[str, Operation] = {
     "save": Operation(
         lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE, adds="training/7"
     ),
     "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2), adds="training/7"),
+    "save-async": Operation(_save_async, deletes=DELETABLE, adds="training/7"),
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),

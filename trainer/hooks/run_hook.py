@@ -94,8 +94,9 @@ class RunHook:
         now = time.perf_counter()
         self.run.progress(epoch=epoch, step=step, step_seconds=now - self._step_began)
         self._step, self._metrics = step, {}
+        self._look()
         self.run.obey(
-            save=lambda: self._commit(save()), change=lambda wanted: change_rate(self.run, wanted, *rates)
+            save=lambda: self._commit(save(), now=True), change=lambda wanted: change_rate(self.run, wanted, *rates)
         )  # fmt: skip
         self._step_began = time.perf_counter()
         every = self._save_every_steps
@@ -124,18 +125,31 @@ class RunHook:
         if self._saved_step != self._step:
             (due or save())(self._metrics)
             self._saved_step = self._step
+        self.run.checkpoints.wait()
 
-    def _commit(self, save: Save) -> str | None:
-        if self._saved_step == self._step:
-            return f"step {self._step:,} is saved"
+    def _commit(self, save: Save, *, now: bool = False) -> str | None:
+        """Save; `now` waits until it is durable. None where the disk refused."""
         try:
-            save(self._metrics)
+            if self._saved_step != self._step:
+                save(self._metrics)
+                self._saved_step = self._step
+            if now:
+                self.run.checkpoints.wait()
         except OSError as error:
-            message = f"the checkpoint of step {self._step:,} was not saved: {error}; training goes on"
-            self.run.event("alert", kind="disk", message=message)
+            self._lost(error)
             return None
-        self._saved_step = self._step
         return f"step {self._step:,} is saved"
+
+    def _look(self) -> None:
+        try:
+            self.run.check_saves()
+        except OSError as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        self._saved_step = -1
+        message = f"the checkpoint of step {self._step:,} was not saved: {error}; training goes on"
+        self.run.event("alert", kind="disk", message=message)
 
     def save_checkpoint(
         self, model: Any, optimizer: Any, scheduler: Any, epoch: int, step: int, metrics: Mapping[str, float],

@@ -54,6 +54,7 @@ class RehearsedRun(Run):
         step = self._progress.step if self._progress is not None else 0
         orders = self._orders
         if orders.kill_at_step is not None and step >= orders.kill_at_step:
+            self.end_saves()  # the resume shall begin from it
             os.kill(os.getpid(), signal.SIGKILL)
         if orders.stop_at_step is not None and step >= orders.stop_at_step:
             self.request_stop("the rehearsal is done")
