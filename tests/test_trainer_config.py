@@ -17,6 +17,7 @@ from ckptop.trainer.config import (
     read_toml,
     split_assignment,
 )
+from ckptop.trainer.unknown_key import OTHER_NAMES
 
 
 class Options(TaskOptions, frozen=True, kw_only=True):
@@ -64,6 +65,42 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, nearest: s
     assert repr(key) in str(caught.value)
     if nearest is not None:
         assert f"did you mean {nearest}?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("save_total_limit", "keep_training"),
+        ("save_steps", "save_every_steps"),
+        ("learning_rate", "lr"),
+        ("learning-rate", "lr"),
+        ("num_train_epochs", "epochs"),
+        ("max_grad_norm", "clip_norm"),
+        ("per_device_train_batch_size", "batch_size"),
+        ("gradient_accumulation_steps", "accumulate"),
+        ("early_stopping_patience", "patience_epochs"),
+    ],
+)
+def test_a_key_of_another_trainer_is_told_by_its_name_here(key: str, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_text((key, "1"))
+
+    assert str(caught.value) == f"unknown configuration key {key!r}; here it is {name}"
+
+
+def test_every_name_that_is_told_is_a_key() -> None:
+    keys = TrainConfig.__struct_fields__
+
+    assert not [name for name in OTHER_NAMES.values() if name not in keys]
+    assert not [other for other in OTHER_NAMES if other in keys], "a key needs no other name"
+
+
+def test_a_model_s_own_option_is_meant_before_a_key_of_another_trainer() -> None:
+    class Patient(TaskOptions, frozen=True, kw_only=True):
+        patience: int = 3
+
+    with pytest.raises(UsageError, match=r"did you mean model\.patience\?"):
+        layered(TrainConfig(model=Patient()), {"patience": 1})
 
 
 @pytest.mark.parametrize(
