@@ -130,7 +130,10 @@ class EnlargedPlot(ChartViewer):
     def _show_rule(self) -> None:
         group = self._group
         if group is not None:
-            figures = [*value_figures(self._frame.model), *self._words()]
+            # The values matter more than the words, and less than those that stand beside a cursor.
+            values = value_figures(self._frame.model) if self._view.cursor is None else []
+            *words, place = self._words()
+            figures = [*words, *values, place]
             self.query_one(PaneRule).show(group.title, figures, digit="2", focused=self.has_focus)
 
     def _words(self) -> list[Figure]:
@@ -141,10 +144,9 @@ class EnlargedPlot(ChartViewer):
             words.append("follows" if self._view.follows else "zoomed")
         said = [figure(self._overlay, "accent")] if self._overlay else []
         said.append(figure(" · ".join(words)))
-        count = len(self._groups)
         if settings.query:
             said.append(figure("/" + settings.query, "accent"))
-        return [*said, figure(f"chart {settings.chosen + 1} of {count}")] if count > 1 else said
+        return [*said, figure(f"chart {settings.chosen + 1} of {len(self._groups)}")]
 
     def on_chart_drawn(self) -> None:
         """The rule tells the values of what is drawn."""
