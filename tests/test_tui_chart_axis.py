@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ckptop.tui.chart_axis import (
     LADDER,
-    Limits,
     Scale,
     tick_labels,
     wants_log,
@@ -21,6 +20,7 @@ from ckptop.tui.chart_axis import (
     y_limits,
     y_ticks,
 )
+from ckptop.tui.chart_limits import Limits
 
 magnitude = st.floats(-1e300, 1e300)
 positive = st.floats(1e-300, 1e300)

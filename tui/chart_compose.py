@@ -14,10 +14,11 @@ from rich.cells import cell_len
 
 from ckptop.tui import chart_curves as curves
 from ckptop.tui import chart_marks as marks
-from ckptop.tui.chart_axis import GUTTER, SMALLEST, Limits, Scale, tick_labels, wants_log, y_ticks
+from ckptop.tui.chart_axis import GUTTER, SMALLEST, Scale, tick_labels, wants_log, y_ticks
 from ckptop.tui.chart_canvas import Curve, Marker, draw_layer
 from ckptop.tui.chart_cells import Row, blank_rows, lay, put
 from ckptop.tui.chart_curves import Plot
+from ckptop.tui.chart_limits import Limits
 from ckptop.tui.chart_marks import Glyphs, Marks, Name
 from ckptop.tui.chart_model import ChartModel
 from ckptop.tui.chart_reading import Reading, make_readings
