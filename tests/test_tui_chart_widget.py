@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 import numpy as np
 import pytest
+from pilot import wait_for
 from textual.app import App, ComposeResult
 from textual.color import Color
 from textual.geometry import Region
 
-from ckptop.tui.chart_compose import NO_DATA
+from ckptop.tui.chart_compose import NO_DATA, Frame, draw
 from ckptop.tui.chart_model import ChartModel
 from ckptop.tui.chart_series import Series
 from ckptop.tui.theme import CKPTOP_DARK, CKPTOP_LIGHT, THEMES
+from ckptop.tui.widgets import chart as chart_module
 from ckptop.tui.widgets.chart import Chart, title_pairs
 
 
@@ -143,6 +147,39 @@ async def test_no_color_draws_without_hues(monkeypatch: pytest.MonkeyPatch) -> N
         await pilot.pause()
 
         assert len(colors(chart)) <= 1
+
+
+async def test_a_long_curve_is_drawn_by_a_thread_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[bool, int]] = []
+
+    def noted(model: ChartModel, *rest: Any, **named: Any) -> Frame:
+        drawn.append((threading.current_thread() is threading.main_thread(), sum(s.y.size for s in model.series)))
+        return draw(model, *rest, **named)
+
+    app = ChartApp()
+    async with app.run_test(size=(60, 14)) as pilot:
+        chart = app.query_one(Chart)
+        monkeypatch.setattr(chart_module, "draw", noted)
+
+        for size in (100_000, 200_000, 300_000):
+            chart.set_model(curve(size))
+        await wait_for(pilot, lambda: "val" in "".join(screen(chart)), what="the curve")
+
+        assert drawn == [(False, 300_000)]
+
+
+async def test_a_curve_that_cannot_be_drawn_says_so_and_the_app_goes_on() -> None:
+    def broken() -> ChartModel:
+        raise ZeroDivisionError("no such\x1b axis")
+
+    app = ChartApp()
+    async with app.run_test(size=(60, 14)) as pilot:
+        chart = app.query_one(Chart)
+        chart.show(broken, 1)
+        await pilot.pause()
+
+        assert "This cannot be drawn: no such" in "".join(screen(chart))
+        assert "\x1b" not in "".join(screen(chart))
 
 
 def test_the_title_names_each_series_and_the_best() -> None:
