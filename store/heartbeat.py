@@ -32,6 +32,8 @@ class Heartbeat:
         self._paths, self._status, self._on_beat = paths, status, on_beat
         self._changes: dict[str, Any] = {}
         """Fields that `_status` does not have yet: a new status a step would cost more than the rest of its log."""
+        self._stepped: float | None = None
+        """When `last_step_time` was, on the monotonic clock."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptop-heartbeat", daemon=True)
@@ -56,17 +58,24 @@ class Heartbeat:
         """Change fields of the status; the next beat writes them."""
         with self._lock:
             self._changes.update(changes)
+            if "last_step_time" in changes:
+                self._stepped = time.monotonic()
 
     def write_now(self) -> None:
         """Write the status without waiting for the beat."""
         with self._writing:
-            self.update(heartbeat=time.time())
+            self._beat()
             try:
                 self._write(encode(self.status))
             except OSError as error:
                 self.problem = f"{self._paths.status} was not written: {error.strerror}"
             else:
                 self.problem = None
+
+    def _beat(self) -> None:
+        stepped = self._stepped
+        age = {} if stepped is None else {"step_age_seconds": round(time.monotonic() - stepped, 3)}
+        self.update(heartbeat=time.time(), **age)
 
     def _write(self, data: bytes) -> None:
         try:

@@ -147,6 +147,8 @@ class Status(Record, frozen=True, kw_only=True):
     total_steps: Count | None = None
     heartbeat: Time
     last_step_time: Time | None = None
+    step_age_seconds: float | None = None
+    """How long ago that was at the heartbeat, by a clock that nobody sets."""
     step_seconds: float | None = None
     """Mean seconds of a recent optimizer step."""
     lost_lines: Count = 0

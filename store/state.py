@@ -50,6 +50,16 @@ def derive_state(
             return "unknown"
     if status.phase == "running" and status.last_step_time is not None:
         patience = max(STALLED_SECONDS, STALLED_STEPS * (status.step_seconds or 0.0))
-        if now - status.last_step_time > patience:
+        if _idle_seconds(status, now) > patience:
             return "stalled"
     return status.phase
+
+
+def _idle_seconds(status: Status, now: float) -> float:
+    """How long no step came: what the trainer counted until its heartbeat, and the heartbeat's own age.
+
+    Two times of day alone would be wrong by whatever somebody sets the clock in between.
+    """
+    if status.step_age_seconds is None or status.last_step_time is None:
+        return now - (status.last_step_time or now)
+    return status.step_age_seconds + max(0.0, now - status.heartbeat)

@@ -66,7 +66,8 @@ RUN = RunRecord(
 )  # fmt: skip
 STATUS = Status(
     phase="failed", attempt=2, epoch=4, step=400, total_epochs=10, total_steps=1000, heartbeat=TIME,
-    last_step_time=TIME - 1, step_seconds=0.05, exit=Exit(code=16, error="loss is NaN"),
+    last_step_time=TIME - 1, step_age_seconds=1.25, step_seconds=0.05, lost_lines=3,
+    exit=Exit(code=16, error="loss is NaN"),
     kernel_kills=KernelKills(group="/sys/fs/cgroup/job", group_kills=0, machine_kills=3),
     process=Process(
         pid=4711, start_ticks=99, boot_id="b00t", host="box1", user="ada",

@@ -77,3 +77,22 @@ def test_the_observers_own_clock_wins_over_a_wrong_one() -> None:
 
     assert derive_state(late, now=NOW + 3600, heartbeat_age_seconds=1.0) == "running"
     assert derive_state(late, now=NOW, heartbeat_age_seconds=FOREIGN_SECONDS + 1) == "unknown"
+
+
+@pytest.mark.parametrize("set_by_seconds", [-7200.0, 0.0, 7200.0])
+def test_a_hang_is_seen_whatever_somebody_sets_the_clock(set_by_seconds: float) -> None:
+    """The loop took its last step before the clock was set, and has hung since; the heartbeat is of after that."""
+    now = NOW + set_by_seconds
+    hung = status(last_step_time=NOW, step_age_seconds=STALLED_SECONDS + 1, heartbeat=now)
+    at_work = status(last_step_time=NOW, step_age_seconds=0.1, heartbeat=now)
+
+    assert derive_state(hung, now=now + 0.5) == "stalled"
+    assert derive_state(at_work, now=now + 0.5) == "running"
+
+
+def test_a_process_whose_heartbeat_stands_still_is_stalled() -> None:
+    """As one that SIGSTOP holds."""
+    held = status(step_age_seconds=0.1)
+
+    assert derive_state(held, now=NOW + STALLED_SECONDS - 1) == "running"
+    assert derive_state(held, now=NOW + STALLED_SECONDS + 1) == "stalled"
