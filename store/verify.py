@@ -7,7 +7,7 @@ the run's logs held when it was saved. Not covered: train.log, and TensorBoard's
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ckptop.store.names import is_link_name
 from ckptop.store.seal import check_seal
 from ckptop.store.tail import LineTail
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
+from ckptop.store.vanished import vanished
 from ckptop.store.views import RunView
 
 Progress = Callable[[int], None]
@@ -106,8 +107,9 @@ def verify_run(view: RunView, progress: Progress | None = None, hashes: Hashes |
         findings += _of_put_away(view, entry, (verify_checkpoint(entry.info, progress, known), _index(entry.info)))
     if view.record is not None:
         findings += [*_records(view), *_logs(view)]
+    gone = vanished(view)
     for tier in ("training", "milestone"):
-        findings += _leftovers(view.name, view.checkpoint_paths.tier(tier))
+        findings += _leftovers(view.name, view.checkpoint_paths.tier(tier), gone)
     return Report(len(view.checkpoints) + len(put_away), total_bytes([view]), tuple(findings))
 
 
@@ -226,17 +228,23 @@ def total_bytes(views: Iterable[RunView]) -> int:
     return sum({info.inode: info.size_bytes for info in infos}.values())
 
 
-def _leftovers(run: str, directory: Path) -> Iterator[Finding]:
-    """Manifests without a checkpoint (a save or a deletion that was cut off), and links to nothing."""
+def _leftovers(run: str, directory: Path, gone: Container[str]) -> Iterator[Finding]:
+    """Manifests without a checkpoint (of `gone`, else a save or a deletion was cut off), and links to nothing."""
     try:
         names = {entry.name: entry for entry in os.scandir(directory)}
     except OSError:
         return
     for name, entry in sorted(names.items()):
         stem = name.removesuffix(".json").removesuffix(".tensors")
+        key = f"{directory.name}/{stem}.pt"
         if entry.is_symlink() and not (directory / name).exists():
             what = f"{run}: {directory.name}/{name} links to nothing"
             yield Finding(name, what, "the next save makes it again", severe=False)
-        elif name.endswith(".json") and f"{stem}.pt" not in names and not is_link_name(f"{stem}.pt"):
+        elif not name.endswith(".json") or f"{stem}.pt" in names or is_link_name(f"{stem}.pt"):
+            continue
+        elif key not in gone:
             what = f"{run}: {directory.name}/{name} has no checkpoint: a cut-off save or deletion"
             yield Finding(name, what, f"remove {directory / name}", severe=False)
+        elif not name.endswith(".tensors.json"):
+            what = f"{run}: {key} is gone: it was committed, and nothing of ckptop deleted it"
+            yield Finding(key, what, f"restore it from a backup, or remove {directory / name}")

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from tiny_model import HASTY, OPERATIONS, clone, find, make_run
 
 from ckptop.cli.main import run
 from ckptop.store import verify as module
+from ckptop.store.actions import delete_checkpoints
+from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.store.commit import change_manifest
+from ckptop.store.events import append_event
+from ckptop.store.files import read_json
+from ckptop.store.fs import LOCAL
 from ckptop.store.layout import RunPaths, manifest_path
+from ckptop.store.manifest import encode
 from ckptop.store.pins import unpin
+from ckptop.store.promote import promote_to_milestone
+from ckptop.store.records import Attempt, RunRecord
 from ckptop.store.run_trash import delete_run
 from ckptop.store.store import Store
-from ckptop.store.trash import list_discarded, list_trash, quarantine
+from ckptop.store.trash import list_discarded, list_trash, purge, quarantine
 from ckptop.store.verify import total_bytes, verify_checkpoint, verify_run
 from ckptop.store.verify_store import store_bytes, verify_store
 from ckptop.store.views import read_run
@@ -108,6 +119,144 @@ def test_leftovers_are_told_and_are_no_damage(root: Path) -> None:
         "mine: training/gone.pt links to nothing", "mine: training/latest.pt links to nothing",
     ]  # fmt: skip
     assert f"remove {training / name}.json" in [finding.advice for finding in report.findings]
+
+
+# Committed, and gone
+
+
+def gone(root: Path) -> list[str]:
+    """Keys of the findings that are damage, each of which says that the checkpoint is gone."""
+    severe = [finding for finding in verify_run(read_run(root)).findings if finding.severe]
+    for finding in severe:
+        assert finding.message == (f"mine: {finding.key} is gone: it was committed, and nothing of ckptop deleted it")
+        manifest = manifest_path(RunPaths(root).checkpoints.root / finding.key)
+        assert finding.advice == f"restore it from a backup, or remove {manifest}"
+    return [finding.key for finding in severe]
+
+
+def tell(root: Path, event: str, *infos: CheckpointInfo) -> None:
+    keys = [info.key for info in infos]
+    if event in ("saved", "milestone"):
+        append_event(RunPaths(root), event, checkpoint=keys[0])
+    else:
+        append_event(RunPaths(root), event, checkpoints=keys)
+
+
+def test_the_newest_that_was_saved_and_is_gone_is_damage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest = find(root, "training", 5)
+    tell(root, "saved", newest)
+    newest.path.unlink()
+
+    assert gone(root) == [newest.key]
+    assert run(["verify", str(root)]) == 12
+    assert "cut-off" not in capsys.readouterr().out, "its tensor index is no leftover either"
+
+
+def test_the_best_that_was_saved_and_is_gone_is_damage(root: Path) -> None:
+    best = find(root, "training", 3)
+    for epoch in range(1, 6):
+        tell(root, "saved", find(root, "training", epoch))
+    best.path.unlink()
+
+    assert gone(root) == [best.key]
+
+
+def test_a_pinned_one_that_is_gone_is_damage_without_any_event(root: Path) -> None:
+    pinned = find(root, "training", 1)
+    pinned.path.unlink()
+
+    assert gone(root) == [pinned.key]
+
+
+def test_one_that_a_living_fork_began_from_and_that_is_gone_is_damage(root: Path) -> None:
+    parent, paths = find(root, "training", 2), RunPaths(root).checkpoints
+    change_manifest(LOCAL, paths, parent.path, forks=["child"])
+    parent.path.unlink()
+    assert gone(root) == [], "the fork was deleted, and a rule may have taken its parent"
+    clone(root, root.parent / "child")
+
+    assert gone(root) == [parent.key]
+
+
+def test_a_promoted_one_that_is_gone_is_damage_once_its_promotion_was_told(root: Path) -> None:
+    made = promote_to_milestone(read_run(root), find(root, "training", 4))
+    made.path.unlink()
+    assert gone(root) == [made.key]
+
+    RunPaths(root).events.unlink()  # as where the promotion was cut off before its commit
+
+    assert gone(root) == []
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_retention_that_was_cut_off_is_no_damage(root: Path, epoch: int) -> None:
+    for number in range(1, 6):
+        tell(root, "saved", find(root, "training", number))
+    find(root, "training", epoch).path.unlink()
+
+    assert gone(root) == []
+
+
+def test_a_save_that_was_cut_off_is_no_damage(root: Path) -> None:
+    tell(root, "saved", find(root, "training", 4))
+    find(root, "training", 5).path.unlink()
+
+    assert gone(root) == []
+
+
+def test_a_save_under_the_name_of_an_older_one_that_was_cut_off_is_no_damage(root: Path) -> None:
+    newest, paths = find(root, "training", 5), RunPaths(root).checkpoints
+    tell(root, "saved", newest)
+    change_manifest(LOCAL, paths, newest.path, time=time.time() + 1)
+    newest.path.unlink()
+
+    assert gone(root) == []
+
+
+@pytest.mark.parametrize("event", ["deleted", "pruned"])
+def test_one_that_was_deleted_is_no_damage_wherever_the_deletion_was_cut_off(root: Path, event: str) -> None:
+    newest = find(root, "training", 5)
+    tell(root, "saved", newest)
+    tell(root, event, newest)
+    newest.path.unlink()
+
+    assert gone(root) == []
+
+
+def test_a_move_that_was_cut_off_is_no_damage(root: Path) -> None:
+    """The manifest is left, pinned as it was; the checkpoint is in quarantine."""
+    pinned = find(root, "training", 1)
+    text = manifest_path(pinned.path).read_bytes()
+    quarantine(RunPaths(root).checkpoints, pinned)
+    manifest_path(pinned.path).write_bytes(text)
+
+    assert gone(root) == []
+
+
+def test_an_abandoned_one_is_no_damage(root: Path) -> None:
+    newest = find(root, "training", 5)
+    tell(root, "saved", newest)
+    record = read_json(RunPaths(root).record, RunRecord)
+    attempts = [*record.attempts, Attempt(attempt=2, from_step=newest.step - 1, time=time.time())]
+    RunPaths(root).record.write_bytes(encode(msgspec.structs.replace(record, attempts=attempts)))
+    newest.path.unlink()
+
+    assert gone(root) == []
+
+
+def test_an_older_one_is_not_taken_for_the_newest_or_best_once_those_were_deleted(root: Path) -> None:
+    """A retention was cut off; then a person deleted what it had spared the rest for, and emptied the trash."""
+    left, others = find(root, "training", 4), [find(root, "training", 3), find(root, "training", 5)]
+    others += [find(root, "milestone", 2), find(root, "milestone", 3), find(root, "training", 2)]
+    for info in (left, *others):
+        tell(root, "saved", info)
+    left.path.unlink()
+    unpin(read_run(root), find(root, "training", 1))
+    entries = delete_checkpoints(read_run(root), [*others, find(root, "training", 1)])
+    purge(RunPaths(root).checkpoints)
+
+    assert len(entries) == 6
+    assert gone(root) == []
 
 
 def test_an_unreadable_record_is_a_finding(root: Path) -> None:
