@@ -58,6 +58,7 @@ class SaveTimes:
     """How long the loop stood still for it."""
     durable_seconds: float
     """Until it survived a power cut."""
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ class Saves:
             step, lambda: self.saver.write(state, "training", lambda copy: training_name(epoch, step, copy), at)
         )
         seconds = round(time.monotonic() - moment.began, 6)
-        self.times = SaveTimes(seconds if moment.blocked_seconds is None else moment.blocked_seconds, seconds)
+        blocked = seconds if moment.blocked_seconds is None else moment.blocked_seconds
+        self.times = SaveTimes(blocked, seconds, size_bytes)
         details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
         if moment.blocked_seconds is not None:
             details["blocked_seconds"] = round(moment.blocked_seconds, 6)

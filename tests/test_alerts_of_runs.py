@@ -129,7 +129,7 @@ def test_an_error_of_another_kind_and_one_that_goes_on_by_itself_are_told_so(tmp
     assert train(tmp_path, *back, script=NAN, CKPTOP_ALERT_WEBHOOK=hook.address).returncode == 16
 
     assert hook.kinds() == ["nan", "nan"]  # and no end: the attempt that went back did not stop
-    assert "going back to the newest checkpoint with lr 0.0005" in hook.alerts[0]["message"]
+    assert "going back to the start, for nothing was saved, with lr 0.0005" in hook.alerts[0]["message"]
     assert hook.alerts[0]["next"].startswith("ckptop logs mine -f ")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ckptop.host.units import format_bytes
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.last_save import save_at_last, spill_directory
 from ckptop.store.records import Mode
@@ -101,6 +102,7 @@ class Saving:
             return False
         times = self._run.checkpoints.save_times
         if times is not None:
+            lines[0] += f" ({format_bytes(times.size_bytes)})"
             self._run.log_system({
                 "save/blocked_seconds": times.blocked_seconds, "save/durable_seconds": times.durable_seconds,
             })  # fmt: skip
