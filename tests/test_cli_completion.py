@@ -57,7 +57,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
                                                       "plain,step=240", "plain,auto"]),
         ("ckptop train d", ["plain,diabetes", "plain,digits"]),
         ("ckptop ctl cnn p", ["plain,pause"]),
-        ("ckptop watch --o", ["plain,--once"]),
+        ("ckptop watch --onc", ["plain,--once"]),
         ("ckptop completion ", ["plain,bash", "plain,zsh", "plain,fish"]),
         ("ckptop delete ./x", ["file,./x"]),
         ("ckptop xyz", ["dir,xyz"]),
