@@ -77,7 +77,7 @@ def test_a_task_of_a_persons_own_is_described_by_the_strings_under_its_options(
 
     out = printed(["train", "own_help:Own", "-h"], capsys)
 
-    assert re.search(r"^  epochs +7 +int >= 1$", out, re.MULTILINE)
+    assert re.search(r"^  epochs +7 +int >= 1, <= 1000000000$", out, re.MULTILINE)
     assert re.search(r"^  lr +0.00025 +float > 0$", out, re.MULTILINE)
     assert re.search(r"^  model.depth +none +int or none\n      How deep, in layers.$", out, re.MULTILINE)
     assert re.search(r"^  model.rates +\[0.5,0.25\] +\[float >= 0, < 1, …\]$", out, re.MULTILINE)
