@@ -10,17 +10,13 @@ _DEFAULTS = dict.fromkeys(
 )
 
 
-def pytest_configure() -> None:
-    """No signal is blocked, whoever started us."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
 def pytest_runtest_setup() -> None:
-    """Signals mean what they mean in a fresh terminal, whoever started us and whatever ran before.
+    """Signals mean what they mean in a fresh terminal and none is blocked, whoever started us and whatever ran before.
 
     Under nohup SIGHUP is ignored, in the background of a script SIGINT is; both pass through exec to the trainers that
     the tests start and signal. And a library may have put back, at its end, a handler that is long out of use.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if threading.current_thread() is threading.main_thread():
         for number, meaning in _DEFAULTS.items():
             signal.signal(number, meaning)
