@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ckptop.store import arguments
 from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode, scan_tier
+from ckptop.store.commit import first_free
 from ckptop.store.environment import git_commit
 from ckptop.store.errors import UsageError
 from ckptop.store.fs import LOCAL, FileSystem
@@ -31,7 +32,7 @@ from ckptop.store.records import Metric, Mode
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.releasing import release_state
 from ckptop.store.retention import Plan, Policy
-from ckptop.store.saves import Milestone, Moment, Saves, SaveTimes, first_free
+from ckptop.store.saves import Milestone, Moment, Saves, SaveTimes
 from ckptop.store.saving import RunLink, SavePoint, Saver
 from ckptop.store.staging import remove_stale
 from ckptop.store.state_comparison import holds_same
@@ -304,7 +305,7 @@ class CheckpointManager:
             wanted = Milestone(ranking, value, epoch, step, every_metric, at)
             if self._follows_training(wanted, Path(same_as).absolute()):
                 return str(first_free(self.milestone_dir, wanted.name))
-        self.wait()
+        self._in_flight.join()  # what it met is another save's, and told by `check`
         source = training_at(self._saver, epoch, step) if step is not None else None
         step = newest_step(self._saver, at, epoch) if step is None else step
         wanted = Milestone(ranking, value, epoch, step, every_metric, at)
@@ -330,7 +331,11 @@ class CheckpointManager:
 
         def commit() -> None:
             source = training_at(self._saver, wanted.epoch, wanted.step)
-            self._saves.milestone(wanted, source, lambda: wanted.state_of(copied))
+            try:
+                self._saves.milestone(wanted, source, lambda: wanted.state_of(copied))
+            except OSError as error:  # of the training checkpoint, which is saved, nobody must hear that it is not
+                message = f"the milestone of step {wanted.step:,} was not saved: {error}"
+                self._on_event("alert", wanted.step, {"kind": "disk", "message": message})
 
         return self._in_flight.then(commit)
 

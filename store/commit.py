@@ -52,7 +52,7 @@ def commit(
     Raises:
         OSError: The disk refused; nothing was committed and nothing committed before was touched.
     """
-    final = _first_free(directory, name_of)
+    final = first_free(directory, name_of)
     manifest = msgspec.structs.replace(manifest, file=final.name)
     if index is not None:
         index = msgspec.structs.replace(index, file=final.name)
@@ -69,7 +69,12 @@ def commit(
     return final
 
 
-def _first_free(directory: Path, name_of: Callable[[int], str]) -> Path:
+def first_free(directory: Path, name_of: Callable[[int], str]) -> Path:
+    """The path that the next commit to `directory` has, if it is under the lock; without it, most likely.
+
+    Raises:
+        StoreError: There are too many of that name.
+    """
     for copy in range(1, MAX_COPIES):
         path = directory / name_of(copy)
         if not path.exists() and not path.is_symlink():

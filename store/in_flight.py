@@ -56,11 +56,14 @@ class InFlight:
 
     def wait(self) -> None:
         """Wait until nothing is on its way, then `check`."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-            self._thread = None
+        self.join()
         self.check()
+
+    def join(self) -> None:
+        """Wait until nothing is on its way; what it met is still to be raised."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, AttributeError):  # a courtesy; no system needs to grant it

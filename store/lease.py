@@ -190,7 +190,7 @@ def taken_over(process: Process) -> str:
     """Who held a run that somebody else holds now, and why it no longer does: for the line that says so."""
     holder, ours = _identity(process), current_process()
     if holder.host != ours.host:
-        why = "whose heartbeat stood still"
+        why = "from which the run has passed on"
     else:
         why = "before this machine was started again" if holder.boot_id != ours.boot_id else "which is gone"
     return f"{_who(process)}, {why}"

@@ -13,6 +13,7 @@ import msgspec
 
 from ckptop.store.errors import UsageError
 from ckptop.store.rate_change import change_rate
+from ckptop.store.step_saves import StepSaves
 
 if TYPE_CHECKING:
     from ckptop.store.run import Run
@@ -30,68 +31,19 @@ def steps(
         return
     run.begin(total_steps=last)
     run.progress(epoch=max(1, run.epoch), step=run.start.from_step)  # a loop without epochs is in its first
-    saves = _Saves(run, save)
+    saves = StepSaves(run)
     change = None if rates is None else lambda wanted: change_rate(run, wanted, *rates)
     for step in range(run.start.from_step + 1, last + 1):
         began = time.perf_counter()
         yield step
         run.progress(epoch=run.epoch, step=step, step_seconds=time.perf_counter() - began)
         saves.look()
-        run.obey(save=saves.now, change=change)
+        run.obey(save=lambda: saves.now(run.step, save), change=change)
         if step == last or run.should_stop:
-            saves.at_last()
+            saves.last(step, save)
             return
         if save_every is not None and step % save_every == 0:
-            saves.due()
-
-
-class _Saves:
-    """Saves a step once."""
-
-    def __init__(self, run: Run, save: Callable[[], object]) -> None:
-        self._run, self._save = run, save
-        self._saved_step = run.start.from_step
-
-    def at_last(self) -> str:
-        """Save the present step, unless that was done.
-
-        Raises:
-            OSError: The disk refused.
-        """
-        if self._saved_step != self._run.step:
-            self._save()
-            self._saved_step = self._run.step
-        self._run.checkpoints.wait()
-        return f"step {self._saved_step:,} is saved"
-
-    def now(self) -> str | None:
-        """The same; but where the disk refuses a save is lost, never the training."""
-        try:
-            return self.at_last()
-        except OSError as error:
-            self._lost(error)
-            return None
-
-    def due(self) -> None:
-        """Save without waiting until it is durable, where the run saves beside the loop."""
-        try:
-            if self._saved_step != self._run.step:
-                self._save()
-                self._saved_step = self._run.step
-        except OSError as error:
-            self._lost(error)
-
-    def look(self) -> None:
-        """Hear of a save on its way that the disk refused."""
-        try:
-            self._run.check_saves()
-        except OSError as error:
-            self._lost(error)
-
-    def _lost(self, error: OSError) -> None:
-        self._saved_step = -1  # none is there: whoever asks for this step again gets another try
-        message = f"the checkpoint of step {self._run.step:,} was not saved: {error}; training goes on"
-        self._run.event("alert", kind="disk", message=message)
+            saves.due(step, save)
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

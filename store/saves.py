@@ -58,7 +58,6 @@ class SaveTimes:
     """How long the loop stood still for it."""
     durable_seconds: float
     """Until it survived a power cut."""
-    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -84,7 +83,7 @@ class Saves:
         )
         seconds = round(time.monotonic() - moment.began, 6)
         blocked = seconds if moment.blocked_seconds is None else moment.blocked_seconds
-        self.times = SaveTimes(blocked, seconds, size_bytes)
+        self.times = SaveTimes(blocked, seconds)
         details = {"checkpoint": f"training/{final.name}", "size_bytes": size_bytes, "seconds": seconds}
         if moment.blocked_seconds is not None:
             details["blocked_seconds"] = round(moment.blocked_seconds, 6)
@@ -119,11 +118,3 @@ class Saves:
         self.on_event("milestone", step, details)
         self.keeper.settle(step, final, wanted.ranking)
         return final
-
-
-def first_free(directory: Path, name_of: Callable[[int], str]) -> Path:
-    """The path that the next commit to `directory` will have, unless somebody else commits there first."""
-    copy = 1
-    while (path := directory / name_of(copy)).exists():
-        copy += 1
-    return path

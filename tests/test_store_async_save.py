@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import torch
 from tiny_model import manager_of, trained_pair
+from trainer_runs import run_training
 
-from ckptop.store import CheckpointManager
+from ckptop.store import CheckpointManager, Run
+from ckptop.store.events import read_events
 from ckptop.store.fs import FileSystem
 from ckptop.store.host_copy import HostCopy
+from ckptop.store.saving import Saver
 from ckptop.store.tensors import read_state
-from ckptop.store.verify import verify_checkpoint
+from ckptop.store.verify import verify_checkpoint, verify_run
+from ckptop.store.views import read_run
 
 
 class SlowDisk(FileSystem):
@@ -255,3 +259,81 @@ def test_the_times_of_a_save_are_told(tmp_path: Path) -> None:
 def test_what_to_do_when_busy_is_one_of_two(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(ValueError, match="use wait or skip"):
         CheckpointManager(tmp_path, when_busy=wrong)
+
+
+class NoMilestones(SlowDisk):
+    """Takes training checkpoints alone, and those when it is let."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        if target.parent.name == "milestone" and target.suffix == ".pt":
+            raise OSError(errno.EIO, "Input/output error")
+        super().rename(source, target)
+
+
+def test_a_milestone_refused_behind_its_checkpoint_is_an_alert_and_the_checkpoint_is_saved(tmp_path: Path) -> None:
+    model, optimizer = trained_pair()
+    told: list[tuple[str, dict[str, Any]]] = []
+    disk = NoMilestones()
+    manager = open_manager(tmp_path, disk, on_event=lambda event, _step, details: told.append((event, details)))
+    training = manager.save_training_checkpoint(model, optimizer, 3, 30, {"val/loss": 0.5})
+    manager.save_milestone_checkpoint(model, 0.5, "val/loss", 3, step=30, same_as=training)
+    disk.may_write.set()
+
+    manager.wait()
+
+    assert [event for event, _ in told] == ["saved", "alert"]
+    assert told[1][1]["message"] == "the milestone of step 30 was not saved: [Errno 5] Input/output error"
+    assert Path(training).exists()
+
+
+def refuse_first_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Saver.write
+    refused: list[bool] = []
+
+    def once(*arguments: Any, **named: Any) -> Any:
+        if not refused:
+            refused.append(True)
+            raise OSError(errno.EIO, "Input/output error")
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(Saver, "write", once)
+
+
+def messages(run: Path) -> list[str]:
+    return [str(event.details["message"]) for event in read_events(run / "events.jsonl") if event.event == "alert"]
+
+
+def test_a_save_lost_on_its_way_is_said_of_its_own_step_and_the_last_is_tried_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = trained_pair()
+    refuse_first_write(monkeypatch)
+    with Run.create(tmp_path, name="mine", task="toy", async_save=True) as run:
+
+        def save() -> None:
+            run.checkpoints.save_training_checkpoint(model, optimizer, 1, run.step, {})
+
+        for step in run.steps(4, save=save, save_every=2):
+            if step == 3:
+                run.checkpoints._in_flight.join()
+
+    assert messages(tmp_path / "mine") == [
+        "the checkpoint of step 2 was not saved: [Errno 5] Input/output error; training goes on"
+    ]
+    assert [info.step for info in read_run(tmp_path / "mine").checkpoints] == [4]
+
+
+def test_a_trainer_never_says_of_a_lost_checkpoint_that_it_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse_first_write(monkeypatch)
+
+    run_training(tmp_path, name="run", epochs="3")
+
+    printed = capsys.readouterr().out
+    assert messages(tmp_path / "run") == [
+        "The checkpoint of step 17 was not saved: [Errno 5] Input/output error; training goes on"
+    ]
+    assert "Checkpoint saved: training epoch 1," not in printed
+    assert "Checkpoint saved: training epoch 2, step 34 (" in printed
+    assert verify_run(read_run(tmp_path / "run")).findings == ()

@@ -48,9 +48,11 @@ class Saving:
         self._parts, self._run, self._console = parts, run, console
         self._newest: Path | None = None
         """The training checkpoint saved last; a milestone of its step is of the very same state."""
-        self._pending: list[str] = []
+        self._pending: str | None = None
         """What to say when the save on its way is there."""
         self._pending_step = 0
+        self._following: list[tuple[Path, str]] = []
+        """Milestones that are made right after it, and what to say of each."""
 
     def training(self, progress: Progress, metrics: dict[str, float], *, must: bool) -> bool:
         """Save a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
@@ -80,35 +82,39 @@ class Saving:
             self._skip("checkpoint", progress.step, error)
             return False
         self._pending_step = progress.step
-        self._pending.append(f"Checkpoint saved: training epoch {epoch}, step {progress.step:,}")
+        self._pending = f"Checkpoint saved: training epoch {epoch}, step {progress.step:,}"
         return self.look()
 
     def look(self) -> bool:
         """Say what became of the save on its way, if it is no longer; False if it was lost. Costs nothing else."""
-        if not self._pending or self._run.checkpoints.is_saving:
+        if self._pending is None or self._run.checkpoints.is_saving:
             return True
         return self._heard(self._run.check_saves)
 
     def settle(self) -> bool:
         """Wait until nothing is on its way; False if it was lost."""
-        return not self._pending or self._heard(self._run.checkpoints.wait)
+        return self._pending is None or self._heard(self._run.checkpoints.wait)
 
     def _heard(self, ask: Callable[[], None]) -> bool:
-        lines, self._pending = self._pending, []
+        line, self._pending = self._pending, None
+        following, self._following = self._following, []
         try:
             ask()
+            is_saved = True
         except OSError as error:
             self._skip("checkpoint", self._pending_step, error)
-            return False
+            is_saved = False
+        if is_saved:
+            self._console.say(f"{line}{_size_of(self._newest)}")
         times = self._run.checkpoints.save_times
-        if times is not None:
-            lines[0] += f" ({format_bytes(times.size_bytes)})"
+        if is_saved and times is not None:
             self._run.log_system({
                 "save/blocked_seconds": times.blocked_seconds, "save/durable_seconds": times.durable_seconds,
             })  # fmt: skip
-        for line in lines:
-            self._console.say(line)
-        return True
+        for path, said in following:
+            if path.exists():  # else an alert says why not
+                self._console.say(said)
+        return is_saved
 
     def milestone(self, progress: Progress, value: float, epoch: int, metrics: dict[str, float]) -> None:
         """Commit a milestone if the metric improved; the manager compares."""
@@ -124,10 +130,10 @@ class Saving:
             return
         if path is not None:
             line = f"New best {name}: {value:.4f} (milestone saved)"
-            if self._pending:  # it is made right after the checkpoint that is on its way
-                self._pending.append(line)
-            else:
+            if self._pending is None:
                 self._console.say(line)
+            else:
+                self._following.append((Path(path), line))
 
     def _at_last(self, save: Callable[[CheckpointManager], str]) -> str:
         config, left = self._parts.config, self._run.seconds_left
@@ -156,3 +162,11 @@ class Saving:
     def _config(self) -> dict[str, Any]:
         """The configuration as a checkpoint holds it: with the task, so that a release says what it is."""
         return {"task": self._parts.task.name} | as_dict(self._parts.config)
+
+
+def _size_of(path: Path | None) -> str:
+    """In parentheses; empty where a viewer has deleted it already."""
+    try:
+        return f" ({format_bytes(path.stat().st_size)})" if path is not None else ""
+    except OSError:
+        return ""

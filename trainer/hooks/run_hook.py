@@ -17,6 +17,7 @@ from ckptop.store.errors import UsageError
 from ckptop.store.looping import Rates
 from ckptop.store.rate_change import change_rate
 from ckptop.store.run import Run
+from ckptop.store.step_saves import StepSaves
 
 Save = Callable[[Mapping[str, float]], object]
 """Commits the training checkpoint of a step with these metrics."""
@@ -49,7 +50,8 @@ class RunHook:
         self._save_every_steps = save_every_steps
         self._is_block = False
         self._due: Save | None = None
-        self._step = self._saved_step = self.run.start.from_step
+        self._step = self.run.start.from_step
+        self._saves = StepSaves(self.run)
         self._metrics: dict[str, float] = {}
         self._step_began = time.perf_counter()
 
@@ -94,10 +96,11 @@ class RunHook:
         now = time.perf_counter()
         self.run.progress(epoch=epoch, step=step, step_seconds=now - self._step_began)
         self._step, self._metrics = step, {}
-        self._look()
+        self._saves.look()
         self.run.obey(
-            save=lambda: self._commit(save(), now=True), change=lambda wanted: change_rate(self.run, wanted, *rates)
-        )  # fmt: skip
+            save=lambda: self._saves.now(step, lambda: save()(self._metrics)),
+            change=lambda wanted: change_rate(self.run, wanted, *rates),
+        )
         self._step_began = time.perf_counter()
         every = self._save_every_steps
         if self.run.should_stop or (every is not None and step % every == 0):
@@ -113,7 +116,7 @@ class RunHook:
         """Commit what is due; a disk that refuses costs a save, never the training."""
         due, self._due = self._due, None
         if due is not None:
-            self._commit(due)
+            self._saves.due(self._step, lambda: due(self._metrics))
 
     def save_last(self, save: Callable[[], Save]) -> None:
         """Commit the last step, unless that was done.
@@ -122,34 +125,7 @@ class RunHook:
             OSError: The disk refused.
         """
         due, self._due = self._due, None
-        if self._saved_step != self._step:
-            (due or save())(self._metrics)
-            self._saved_step = self._step
-        self.run.checkpoints.wait()
-
-    def _commit(self, save: Save, *, now: bool = False) -> str | None:
-        """Save; `now` waits until it is durable. None where the disk refused."""
-        try:
-            if self._saved_step != self._step:
-                save(self._metrics)
-                self._saved_step = self._step
-            if now:
-                self.run.checkpoints.wait()
-        except OSError as error:
-            self._lost(error)
-            return None
-        return f"step {self._step:,} is saved"
-
-    def _look(self) -> None:
-        try:
-            self.run.check_saves()
-        except OSError as error:
-            self._lost(error)
-
-    def _lost(self, error: OSError) -> None:
-        self._saved_step = -1
-        message = f"the checkpoint of step {self._step:,} was not saved: {error}; training goes on"
-        self.run.event("alert", kind="disk", message=message)
+        self._saves.last(self._step, lambda: (due or save())(self._metrics))
 
     def save_checkpoint(
         self, model: Any, optimizer: Any, scheduler: Any, epoch: int, step: int, metrics: Mapping[str, float],
