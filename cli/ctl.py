@@ -104,8 +104,10 @@ def _number(key: str, text: str) -> float | int:
 
 
 def _may_answer(head: RunHead) -> bool:
-    """Whether a trainer may be there; that of another host which fell silent may."""
-    return head.status is not None and head.status.phase in LIVE_PHASES and head.state != "crashed"
+    """Whether a trainer may be there; that of another host which fell silent may, and one whose status is damaged."""
+    if head.status is None:
+        return head.state == "unreadable" and head.record is not None
+    return head.status.phase in LIVE_PHASES and head.state != "crashed"
 
 
 def _wait(head: RunHead, request: ControlRequest, timeout_seconds: float) -> Event | None:
@@ -121,9 +123,9 @@ def _wait(head: RunHead, request: ControlRequest, timeout_seconds: float) -> Eve
 
 
 def _give_up(head: RunHead, timeout_seconds: float) -> NoReturn:
-    beat = format_age(time.time() - head.status.heartbeat) if head.status is not None else ""
+    known = f"heartbeat {format_age(time.time() - head.status.heartbeat)} ago" if head.status else str(head.problem)
     raise StoreError(
-        f"{head.name} is {head.state} and has not answered after {timeout_seconds:g} s (heartbeat {beat} ago); "
+        f"{head.name} is {head.state} and has not answered after {timeout_seconds:g} s ({known}); "
         "the request stays, and is obeyed after its next step"
     )
 

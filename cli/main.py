@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptop.cli.version import VERSION
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -133,9 +135,7 @@ def _require_store_or_suggest(word: str) -> None:
 
 def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"ckptop {version('ckptop')}")
+        click.echo(f"ckptop {VERSION}")
         ctx.exit()
 
 

@@ -68,7 +68,10 @@ def stop(
 
 
 def _is_live(view: RunView) -> bool:
-    return view.status is not None and view.status.phase in LIVE_PHASES and view.state != "crashed"
+    """Whether a trainer may be there; one whose status is damaged can be asked through the store."""
+    if view.status is None:
+        return view.state == "unreadable" and view.record is not None
+    return view.status.phase in LIVE_PHASES and view.state != "crashed"
 
 
 def _process(view: RunView) -> Process:
@@ -78,6 +81,9 @@ def _process(view: RunView) -> Process:
 
 def _ask(view: RunView) -> None:
     """By signal on this machine, by a request in the store for another's."""
+    if view.status is None:
+        send_request(view.paths, "stop")
+        return
     try:
         require_own(view.paths)  # a stranger's status.json may name any process of ours
         send_signal(identity_of(_process(view)), signal.SIGTERM)
@@ -87,7 +93,9 @@ def _ask(view: RunView) -> None:
 
 def _require_killable(view: RunView) -> None:
     """Refuse what could not be killed before anything is asked of it."""
-    process = _process(view)
+    if view.status is None:
+        raise StoreError(f"{view.name} cannot be killed, only asked by `ckptop stop {view.name}`: {view.problem}")
+    process = view.status.process
     require_own(view.paths)
     if is_alive(identity_of(process)) is None:
         raise StoreError(

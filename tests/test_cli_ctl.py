@@ -220,3 +220,15 @@ def test_a_run_that_is_not_there_exits_11(paths: RunPaths, capsys: pytest.Captur
     assert run(["ctl", "nope", "save"]) == 11
 
     assert "there: mine" in capsys.readouterr().err
+
+
+def test_a_run_whose_status_is_damaged_may_answer(
+    trainer: Trainer, paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths.status.write_bytes(b"{")
+    with trainer(True, "step 48 is saved"):
+        assert run(["ctl", "mine", "save"]) == 0
+    assert capsys.readouterr().out == "mine: step 48 is saved\n"
+
+    assert run(["ctl", "mine", "save", "--timeout", "0.1"]) == 10
+    assert "mine is unreadable and has not answered after 0.1 s (status.json" in capsys.readouterr().err

@@ -108,3 +108,16 @@ def test_a_death_is_written_only_over_the_status_of_the_dead(tmp_path: Path) -> 
 def test_a_run_taken_up_meanwhile_keeps_its_own_status(tmp_path: Path) -> None:
     with Run.create(tmp_path, name="mine", task="mine") as run:
         assert not record_death(run.paths, dead_process(), Exit(signal=9))
+
+
+def test_a_run_whose_status_is_damaged_is_asked_but_not_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = running(tmp_path, live_process())
+    (root / "status.json").write_bytes(b"{")
+
+    assert stop(tmp_path, "--now") == 10
+    assert "cannot be killed, only asked" in capsys.readouterr().err
+    assert not (root / "control").exists()
+    assert stop(tmp_path, "--timeout", "0.2") == 10
+    assert b'"stop"' in next((root / "control").iterdir()).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,13 @@ def test_listing_a_store_loads_nothing_heavy(tmp_path: Path) -> None:
     loaded = loaded_by(code, tmp_path)
 
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_the_version_is_told_without_looking_up_the_package(tmp_path: Path) -> None:
+    looks = "import sys\nprint('importlib.metadata' in sys.modules)"
+    code = f"from ckptop.cli.main import run\nassert run(['--version']) == 0\n{looks}"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    assert done.stdout.splitlines()[-1] == "False"
+    assert done.stdout.startswith(f"ckptop {version('ckptop')}\n")
