@@ -6,27 +6,21 @@ import os
 import socket
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import Damaged, NotFound
-from ckptop.store.files import read_json
 from ckptop.store.fitting import fitting_state
 from ckptop.store.fs import FileSystem
-from ckptop.store.hashing import sha256_of, xxh3_128_of
-from ckptop.store.layout import QUARANTINE, CheckpointPaths, StorePaths, manifest_path, release_config_path
-from ckptop.store.manifest import TIERS, Manifest
-from ckptop.store.names import parse_checkpoint_name
+from ckptop.store.layout import QUARANTINE, CheckpointPaths
 from ckptop.store.quarantining import put_away_damaged
 from ckptop.store.random_state import restore_random_state, restore_threads
-from ckptop.store.registry import read_registry
-from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.state_dicts import apply_state
-from ckptop.store.tensors import read_state
-from ckptop.store.verify import Finding, verify_checkpoint
+from ckptop.store.verified_once import verify_to_read
+from ckptop.store.verified_reading import read_verified
+from ckptop.store.verify import Finding
 
 if TYPE_CHECKING:
     import torch
@@ -79,42 +73,6 @@ def restore_random(state: Mapping[str, Any], path: Path) -> None:
     restore_random_state(saved)
 
 
-def verify_before_load(path: Path) -> None:
-    """Check a checkpoint's bytes against its manifest, or a release's against the sha256 it was released with.
-
-    A stranger's file has neither: torch's own checks are all there is. One of ours without is warned of.
-
-    Raises:
-        NotFound: There is no such file.
-        Damaged: Size or hash differ, or the manifest is unreadable.
-    """
-    if not path.is_file():
-        raise NotFound(f"{path} does not exist")
-    if manifest_path(path).exists():
-        manifest = read_json(manifest_path(path), Manifest)
-        if path.stat().st_size != manifest.size_bytes or xxh3_128_of(path) != manifest.xxh3_128:
-            raise Damaged(f"{path}: bytes differ from its manifest; it was not loaded. Resume from an older one")
-    elif (sha256 := _released_sha256(path)) is not None:
-        if sha256_of(path) != sha256:
-            raise Damaged(
-                f"{path}: bytes differ from its sha256; it was not loaded. Release it again as another version"
-            )
-    elif path.parent.name in TIERS or parse_checkpoint_name(path.name) is not None:
-        warnings.warn(f"{path.name} has no manifest: its bytes were not verified", UserWarning, stacklevel=3)
-
-
-def _released_sha256(path: Path) -> str | None:
-    """What the registry says, which is the truth; what stands beside a release where the registry does not know it."""
-    store = StorePaths(path.parent.parent)
-    if path.parent == store.production:
-        with suppress(OSError):
-            for release in read_registry(store).releases:
-                if release.file == path.name:
-                    return release.sha256
-    config = release_config_path(path)
-    return read_json(config, ReleaseConfig).sha256 if config.exists() else None
-
-
 def load_checkpoint(
     path: str | os.PathLike[str] | None,
     model: torch.nn.Module,
@@ -134,8 +92,7 @@ def load_checkpoint(
     if path is None:
         raise NotFound("there is no checkpoint yet: train first, or name another directory")
     path = Path(path).resolve()
-    verify_before_load(path)
-    state = read_state(path, device)
+    state = read_verified(path, device)
     fitting = fitting_state(state, path, model, optimizer, scheduler, scaler)
     apply_state(fitting, path, model, optimizer, scheduler, scaler)
     _loaded[path.parent.parent] = (state.get("epoch"), state.get("global_step"))
@@ -177,7 +134,7 @@ def resume_latest(
     """Load the first of these that verifies; see `CheckpointManager.resume_latest`."""
     passed_over: list[tuple[CheckpointInfo, Finding]] = []
     for info in newest_first:
-        finding = verify_checkpoint(info)
+        finding = verify_to_read(info)
         if finding is None:
             state = load_checkpoint(info.path, model, optimizer, scheduler, scaler)
             damaged = [item for item, found in passed_over if found.bytes_differ]

@@ -18,7 +18,8 @@ from ckptop.store.errors import Damaged, UsageError
 from ckptop.store.find import select
 from ckptop.store.manifest import Manifest
 from ckptop.store.records import Record
-from ckptop.store.verify import Progress, verify_checkpoint
+from ckptop.store.verified_once import verify_to_read
+from ckptop.store.verify import Progress
 from ckptop.store.views import RunView
 
 RESUME_VARIABLE = "CKPTOP_RESUME"
@@ -93,13 +94,13 @@ def choose_start(view: RunView, selector: str, progress: Progress | None = None)
         return Start()
     if selector not in ("auto", "latest"):
         info = select(view, selector)
-        if (finding := verify_checkpoint(info, progress)) is not None:
+        if (finding := verify_to_read(info, progress)) is not None:
             raise Damaged(f"{finding.message}; it was not resumed. `ckptop ls {view.name}` lists the others")
         return _start(info, ())
     notes: list[str] = []
     damaged: list[CheckpointInfo] = []
     for info in sorted(view.checkpoints, key=_newest_training_first):
-        finding = verify_checkpoint(info, progress)
+        finding = verify_to_read(info, progress)
         if finding is None:
             return replace(_start(info, tuple(notes)), damaged=tuple(damaged))
         notes.append(f"{finding.message}; skipped")

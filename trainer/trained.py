@@ -18,9 +18,9 @@ from ckptop.store import tensors
 from ckptop.store.checkpoint_info import as_it_is_now
 from ckptop.store.errors import Damaged, NotFound, TrainingFailed, UsageError
 from ckptop.store.hashing import sha256_of
-from ckptop.store.loading import verify_before_load
 from ckptop.store.model_files import ModelFile, task_in
 from ckptop.store.state_dicts import apply_state
+from ckptop.store.verified_reading import verify_before_load
 from ckptop.store.verify import verify_checkpoint
 from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.config import TrainConfig, layered

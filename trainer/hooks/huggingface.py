@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ckptop.store import tensors
 from ckptop.store.errors import Damaged, UsageError
-from ckptop.store.loading import restore_random, verify_before_load
+from ckptop.store.loading import restore_random
 from ckptop.store.looping import Rates
 from ckptop.store.random_state import capture_random_state
 from ckptop.store.rate_change import take_up_rate
+from ckptop.store.verified_reading import read_verified
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
 _STATE = "trainer_state"
@@ -56,8 +56,7 @@ class CkptopCallback(RunHook, TrainerCallback):
         if path is None:
             return None
         if self._layout is None:
-            verify_before_load(path)
-            self._random = tensors.read_state(path)
+            self._random = read_verified(path)
             self._layout = tempfile.TemporaryDirectory(prefix="ckptop-resume-")
             _lay_out(self._random, path, Path(self._layout.name))
         return self._layout.name

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptop.store import tensors
 from ckptop.store.errors import UsageError
-from ckptop.store.loading import restore_random, verify_before_load
+from ckptop.store.loading import restore_random
 from ckptop.store.looping import Rates
 from ckptop.store.random_state import capture_random_state
 from ckptop.store.rate_change import take_up_rate
 from ckptop.store.state_dicts import plain
+from ckptop.store.verified_reading import read_verified
 from ckptop.trainer.hooks.run_hook import RunHook, Save
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class CkptopCallback(RunHook, Callback):
         """Restore the random state, before the first loader draws the order of its data."""
         path = self.run.start.from_checkpoint
         if path is not None:
-            verify_before_load(path)
-            restore_random(tensors.read_state(path), path)
+            restore_random(read_verified(path), path)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the attempt.
