@@ -32,6 +32,7 @@ from ckptop.store import CheckpointManager
 SIZES_MB = (100, 400)
 ROUNDS = 7
 SAVES = 20
+NOTHING_SECONDS = 0.5
 SIDE = 384
 
 
@@ -100,16 +101,27 @@ def compare_in_flight(folder: Path, model: Model, manager: CheckpointManager) ->
         assert isinstance(done, Future)
         return lambda: not done.done()
 
-    slowed: dict[str, list[float]] = {"ckptop": [], "DCP async": []}
+    def nothing() -> Callable[[], bool]:
+        until = time.perf_counter() + NOTHING_SECONDS
+        return lambda: time.perf_counter() < until
+
+    lost: dict[str, list[float]] = {}
+    share: dict[str, list[float]] = {}
     for _ in range(SAVES):
-        for name, begin in (("ckptop", ours), ("DCP async", theirs)):
+        for name, begin in (("ckptop", ours), ("DCP async", theirs), ("no save at all", nothing)):
             is_busy = begin()
-            during = step_times(is_busy)
+            during = sum(times := step_times(is_busy))
             manager.wait()
-            after = step_times(so_often(len(during)))
-            slowed[name].append(sum(during) - len(during) * statistics.median(after))
-    lost = {name: statistics.median(times) for name, times in slowed.items()}
-    print_facts("lost to a save in flight", **{name: f"{seconds * 1e3:.0f} ms" for name, seconds in lost.items()})
+            after = sum(step_times(so_often(len(times))))
+            lost.setdefault(name, []).append(during - after)
+            share.setdefault(name, []).append(during / after - 1 if after else 0.0)
+    print_facts(
+        "lost to a save in flight",
+        **{
+            name: f"{statistics.median(seconds) * 1e3:.0f} ms, {statistics.median(share[name]) * 100:.1f} %"
+            for name, seconds in lost.items()
+        },
+    )
 
 
 def so_often(times: int) -> Callable[[], bool]:

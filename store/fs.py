@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -97,6 +98,16 @@ class FileSystem:
         if number in _NO_RESERVING:
             return False
         raise OSError(number, os.strerror(number))
+
+    def bypass_cache(self, fd: int, wanted: bool) -> bool:
+        """Whether writes to `fd` go past the page cache from now on, of whole blocks alone; False where they cannot."""
+        flag = getattr(os, "O_DIRECT", 0)
+        try:
+            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | flag if wanted else flags & ~flag)
+        except OSError:  # a file system in memory, or one that keeps copies elsewhere
+            return False
+        return wanted and bool(flag)
 
     def free_bytes(self, path: Path) -> int | None:
         """Bytes that may still be written to the file system of `path`; None where it does not say."""

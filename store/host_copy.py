@@ -3,17 +3,25 @@
 A fresh buffer costs a page fault every 4 KiB, which takes longer than the copy; so buffers are made and touched once
 (`prepare`, or the first copy) and kept. Tensors that share a storage share it in the copy: what is written from it is
 what would have been written from the state.
+
+The buffers are shared memory, because a forked process (a DataLoader worker) would otherwise turn every page of them
+into a page fault and a copy at the next save; a process that did not make them makes its own.
 """
 
 from __future__ import annotations
 
 import copy
+import mmap
+import os
 from collections import OrderedDict
 from typing import Any
 
 import torch
 
 from ckptop.store.state_dicts import State
+
+_MAPPED_FROM_BYTES = 64 * 1024
+"""Of a buffer: below, a map of its own costs more than it is worth, and a fork little."""
 
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -23,6 +31,7 @@ class HostCopy:
 
     def __init__(self) -> None:
         self._buffers: list[torch.UntypedStorage] = []
+        self._owner_pid = os.getpid()
         self._used = 0
         self._storages: dict[tuple[torch.device, int], torch.UntypedStorage] = {}
 
@@ -45,6 +54,8 @@ class HostCopy:
 
     def _walk(self, state: State, *, copies: bool) -> Any:
         self._used, self._storages = 0, {}
+        if self._owner_pid != os.getpid():  # those of the parent may be on their way to the disk
+            self._buffers, self._owner_pid = [], os.getpid()
         stream = torch.cuda.Stream() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # torch has no types here
         if stream is None:
             done = self._copied(state, copies)
@@ -90,6 +101,12 @@ class HostCopy:
         """The next buffer: the one that the copy before had in this place, if it fits."""
         place, self._used = self._used, self._used + 1
         if place == len(self._buffers) or self._buffers[place].nbytes() != size_bytes:
-            made = torch.zeros(size_bytes, dtype=torch.uint8, pin_memory=pinned).untyped_storage()
-            self._buffers[place : place + 1] = [made]
+            self._buffers[place : place + 1] = [_touched(size_bytes, pinned=pinned)]
         return self._buffers[place]
+
+
+def _touched(size_bytes: int, *, pinned: bool) -> torch.UntypedStorage:
+    """New memory whose pages are there; large memory begins on a page, so that the disk can fetch it itself."""
+    if pinned or size_bytes < _MAPPED_FROM_BYTES:
+        return torch.zeros(size_bytes, dtype=torch.uint8, pin_memory=pinned).untyped_storage()
+    return torch.frombuffer(mmap.mmap(-1, size_bytes), dtype=torch.uint8).zero_().untyped_storage()

@@ -1,7 +1,7 @@
 """Tensors into files and back: what a state holds is `state_dicts`, this is how it gets to the disk.
 
-`torch.save` streams the zip through a file of ours that hashes what passes, so a checkpoint's
-xxh3-128 costs no second read. Reading is `weights_only=True`, always.
+`torch.save` streams the zip through a file of ours that hashes what passes, so a checkpoint's xxh3-128 costs no second
+read; a large one goes past the page cache and gets its checksums from us. Reading is `weights_only=True`, always.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -18,12 +21,14 @@ import torch
 import xxhash
 
 from ckptop.host.terminal import clean
+from ckptop.store.direct_file import BLOCK_BYTES, DirectFile
 from ckptop.store.errors import Damaged, NotFound, UsageError
 from ckptop.store.files import new_file
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.room import require_room
 from ckptop.store.staging import removed_on_error
 from ckptop.store.state_dicts import State
+from ckptop.store.zip_checksums import UnknownStream, ZipChecksums
 
 UNREADABLE = (
     RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
@@ -31,6 +36,15 @@ UNREADABLE = (
 )  # fmt: skip
 """How torch answers bytes that `torch.save` did not write: it takes what is no zip for a pickle of old, which is a
 program, and runs it as far as it gets."""
+
+
+DIRECT_FROM_BYTES = 16 * 1024 * 1024
+"""A state of so many bytes is written past the page cache, each large tensor from a block of its own."""
+_PART_BYTES = 4 * 1024 * 1024
+"""Hashed and written at once."""
+_WORTH_A_THREAD_BYTES = 1024 * 1024
+
+Write = Callable[[memoryview], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +57,40 @@ class Written:
 
 
 class _HashingFile:
-    """What `torch.save` writes to: counts and hashes everything on its way to the descriptor."""
+    """What `torch.save` writes to: counts and hashes everything on its way to the disk.
 
-    def __init__(self, fs: FileSystem, fd: int) -> None:
-        self._fs, self._fd = fs, fd
+    With a `disk`, which is one thread, a large part is hashed while it is written; neither holds the GIL.
+    """
+
+    def __init__(self, write: Write, disk: Executor | None = None, checksums: ZipChecksums | None = None) -> None:
+        self._write, self._disk, self._checksums = write, disk, checksums
         self.digest = xxhash.xxh3_128()
         self.size_bytes = 0
-        self.error: OSError | None = None
+        self.error: Exception | None = None
 
     def write(self, data: bytes | memoryview) -> int:
         try:
-            self._fs.write_all(self._fd, data)
-        except OSError as error:
-            self.error = error  # torch turns it into a RuntimeError without its errno
+            self._pass_on(memoryview(data))
+        except (OSError, UnknownStream) as error:
+            self.error = error  # torch turns it into a RuntimeError that does not say what it was
             raise
-        self.digest.update(data)
-        self.size_bytes += len(data)
         return len(data)
+
+    def _pass_on(self, data: memoryview) -> None:
+        piece = memoryview(data if self._checksums is None else self._checksums.corrected(data))
+        for start in range(0, piece.nbytes, _PART_BYTES):
+            part = piece[start : start + _PART_BYTES]
+            written = None
+            if self._disk is not None and part.nbytes >= _WORTH_A_THREAD_BYTES:
+                written = self._disk.submit(self._write, part)
+            self.digest.update(part)
+            if self._checksums is not None:
+                self._checksums.update(part)
+            self.size_bytes += part.nbytes
+            if written is None:
+                self._write(part)
+            else:
+                written.result()  # torch takes the memory back as soon as this call ends
 
     def flush(self) -> None:
         """Nothing waits here."""
@@ -97,25 +128,59 @@ def write_state(path: Path, state: State, fs: FileSystem = LOCAL, *, compress: b
     """
     if compress:
         return _write_compressed(path, state, fs)
+    if tensor_bytes(state) >= DIRECT_FROM_BYTES and (settings := _direct_settings()) is not None:
+        with suppress(UnknownStream), settings:
+            return _write_directly(path, state, fs)
     with removed_on_error(path, fs), new_file(path, fs) as fd:
         require_room(fs, fd, path, tensor_bytes(state))
-        file = _HashingFile(fs, fd)
-        try:
-            torch.save(state, cast("IO[bytes]", file))
-        except RuntimeError:
-            if file.error is not None:
-                raise file.error from None
-            raise
-        except (pickle.PicklingError, AttributeError) as error:
-            raise UsageError(f"the state cannot be saved: {error}") from None
+        file = _HashingFile(partial(fs.write_all, fd))
+        _save(state, file)
     return Written(path, file.size_bytes, str(file.digest.hexdigest()))
+
+
+def _direct_settings() -> AbstractContextManager[object] | None:
+    """That this thread's `torch.save` leaves checksums out, and begins tensors on a block; None if it cannot."""
+    from torch.utils.serialization import config
+
+    wanted = {"save.compute_crc32": False, "save.storage_alignment": BLOCK_BYTES}
+    if not all(hasattr(config.save, name.removeprefix("save.")) for name in wanted):
+        return None
+    settings: AbstractContextManager[object] = config.patch(wanted)  # type: ignore[attr-defined]  # put there at run time
+    return settings
+
+
+def _write_directly(path: Path, state: State, fs: FileSystem) -> Written:
+    """Past the page cache, and with checksums of ours.
+
+    Raises:
+        UnknownStream: This torch writes another zip; nothing is left.
+    """
+    with removed_on_error(path, fs), new_file(path, fs) as fd, ThreadPoolExecutor(1, "ckptop-disk") as disk:
+        require_room(fs, fd, path, tensor_bytes(state))
+        direct, checksums = DirectFile(fs, fd), ZipChecksums()
+        file = _HashingFile(direct.write, disk, checksums)
+        _save(state, file)
+        checksums.finish()
+        direct.finish()
+    return Written(path, file.size_bytes, str(file.digest.hexdigest()))
+
+
+def _save(state: State, file: _HashingFile) -> None:
+    try:
+        torch.save(state, cast("IO[bytes]", file))
+    except RuntimeError:
+        if file.error is not None:
+            raise file.error from None
+        raise
+    except (pickle.PicklingError, AttributeError) as error:
+        raise UsageError(f"the state cannot be saved: {error}") from None
 
 
 def _write_compressed(path: Path, state: State, fs: FileSystem) -> Written:
     plain = path.with_name(f"{path.name}.plain.tmp")
     write_state(plain, state, fs)
     with removed_on_error(plain, fs), removed_on_error(path, fs), new_file(path, fs) as fd:
-        file = _HashingFile(fs, fd)
+        file = _HashingFile(partial(fs.write_all, fd))
         with zipfile.ZipFile(plain) as source, zipfile.ZipFile(cast("IO[bytes]", _Sink(file)), "w") as target:
             for info in source.infolist():
                 target.writestr(info.filename, source.read(info), zipfile.ZIP_DEFLATED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import torch
 from tiny_model import manager_of, trained_pair
 from trainer_runs import run_training
 
-from ckptop.store import CheckpointManager, Run
+from ckptop.store import CheckpointManager, Run, host_copy
 from ckptop.store.events import read_events
 from ckptop.store.fs import FileSystem
 from ckptop.store.host_copy import HostCopy
@@ -115,6 +116,21 @@ def test_what_was_prepared_is_what_the_first_copy_uses() -> None:
     copies.take({"version": 1, "model": model.state_dict()})
 
     assert copies.size_bytes == size_bytes > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # it does nothing but write to memory
+def test_a_forked_process_never_writes_into_the_buffers_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_copy, "_MAPPED_FROM_BYTES", 0)
+    copies = HostCopy()
+    copied = copies.take({"weights": torch.full((5,), 1.0)})["weights"]
+
+    pid = os.fork()
+    if pid == 0:
+        taken = copies.take({"weights": torch.full((5,), 2.0)})["weights"]
+        os._exit(0 if taken[0] == 2.0 else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert copied.eq(1.0).all()
 
 
 def test_tensors_that_share_a_storage_share_it_in_the_copy() -> None:

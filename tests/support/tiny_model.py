@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import torch
 from power_cut import HastyFileSystem
 
+from ckptop.store import tensors
 from ckptop.store.actions import delete_checkpoints, prune, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo, scan_tier
 from ckptop.store.checkpoints import CheckpointManager, RunLink
@@ -203,12 +205,19 @@ def _save_async(root: Path, fs: FileSystem) -> None:
     manager.wait()
 
 
+def _save_large(root: Path, fs: FileSystem) -> None:
+    """As a state of a size that is worth it is written: past the page cache, its checksums by us."""
+    with patch.object(tensors, "DIRECT_FROM_BYTES", 0):
+        _save_async(root, fs)
+
+
 OPERATIONS: dict[str, Operation] = {
     "save": Operation(
         lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE, adds="training/7"
     ),
     "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2), adds="training/7"),
     "save-async": Operation(_save_async, deletes=DELETABLE, adds="training/7"),
+    "save-large": Operation(_save_large, deletes=DELETABLE, adds="training/7"),
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
