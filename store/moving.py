@@ -1,11 +1,13 @@
 """Moving a committed checkpoint between directories, and removing it, so that it stands whole on exactly one side.
 
-The manifests are copied first, then the `.pt` is renamed (that commits the move), then the old
-manifests go. Cut off anywhere, what is left over is manifests without a `.pt`, which count for nothing.
+The manifests get a second name there first, then the `.pt` is renamed (that commits the move), then the old names of
+the manifests go. Cut off anywhere, what is left over is manifests without a `.pt`, which count for nothing. No bytes
+are written: on a full disk a deletion is what makes room.
 """
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.files import write_durably
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import CheckpointPaths, manifest_path, tensors_path
+from ckptop.store.links import NO_LINKS
+from ckptop.store.staging import removed_on_error, staged_name
 
 
 def move(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Path) -> None:
@@ -27,11 +31,28 @@ def move(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Path) -> 
     fs.mkdir(paths.staging)
     for path_of in (manifest_path, tensors_path):
         with suppress(FileNotFoundError):
-            write_durably(path_of(target), path_of(source).read_bytes(), fs, staging=paths.staging)
+            _name_again(fs, paths, path_of(source), path_of(target))
     fs.rename(source, target)
     fs.fsync_dir(target.parent)
     remove_manifests(fs, source)
     fs.fsync_dir(source.parent)
+
+
+def _name_again(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Path) -> None:
+    """Let `target` be a second name for a durable `source`, else a copy; what a cut-off move left there is replaced."""
+    staged = paths.staging / staged_name(target.name)
+    try:
+        fs.link(source, staged)
+    except OSError as error:
+        if error.errno not in NO_LINKS | {errno.EMLINK}:
+            raise
+        write_durably(target, source.read_bytes(), fs, staging=paths.staging)
+        return
+    with removed_on_error(staged, fs):
+        fs.rename(staged, target)
+        if staged.exists():  # a rename between two names of one file, of a move that was cut off, does nothing
+            fs.unlink(staged)
+    fs.fsync_dir(target.parent)
 
 
 def remove_manifests(fs: FileSystem, checkpoint: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
+from power_cut import HastyFileSystem
 from store_fixture import live_process
 from tiny_model import HASTY, clone, find, keys_of, make_run, manager_of, save, tiny_model
 
@@ -162,3 +164,33 @@ def test_nothing_is_changed_through_a_linked_directory(tmp_path: Path) -> None:
 
     assert list(outside.iterdir()) == []
     assert view.checkpoints[0].exists()
+
+
+class FullDisk(HastyFileSystem):
+    """No block is left: no file can be made, while names still can."""
+
+    def create(self, path: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_a_full_disk_lets_a_person_delete_to_make_room(root: Path) -> None:
+    """The move to the trash, and back, writes no bytes."""
+    info, before = find(root, "training", 4), keys_of(root)
+
+    entries = delete_checkpoints(read_run(root), [info], FullDisk())
+
+    assert [entry.info.manifest for entry in entries] == [info.manifest]
+    assert not manifest_path(info.path).exists()
+    restore_checkpoints(read_run(root), entries, FullDisk())
+    assert keys_of(root) == before
+
+
+def test_a_move_that_was_cut_off_between_two_names_of_a_manifest_is_made_again(root: Path) -> None:
+    info = find(root, "training", 4)
+    (entry,) = delete_checkpoints(read_run(root), [info], HASTY)
+    manifest_path(info.path).hardlink_to(manifest_path(entry.info.path))
+
+    restore_checkpoints(read_run(root), [entry], HASTY)
+
+    assert os.listdir(root / "checkpoints" / ".staging") == []
+    assert find(root, "training", 4).manifest == info.manifest
