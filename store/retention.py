@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ckptop.host.units import format_duration
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode
 from ckptop.store.errors import UsageError
-from ckptop.store.manifest import Tier
+from ckptop.store.manifest import Ranking, Tier
 from ckptop.store.records import Metric, Mode
 
 
@@ -201,6 +201,7 @@ def _protected(
         best = best_of(checkpoints, protection.metric.name, protection.metric.mode)
         if best is not None:
             yield best.key, f"best {protection.metric.name}"
+    yield from _best_made_for(checkpoints)
     for info in checkpoints:
         if protection.promoted and info.manifest is not None and info.manifest.promoted is not None:
             yield info.key, "promoted by hand"
@@ -218,6 +219,17 @@ def _protected(
                     yield info.key, f"{fork} began here"
         if info.tier not in tiers:
             yield info.key, f"{info.tier}s are kept" if info.tier == "milestone" else f"{info.tier} is kept"
+
+
+def _best_made_for(checkpoints: Sequence[CheckpointInfo]) -> Iterable[tuple[str, str]]:
+    """Of the milestones made for a metric the best, which its link means: to be the best is what it was made for."""
+    made: dict[Ranking, list[CheckpointInfo]] = {}
+    for info in checkpoints:
+        if info.tier == "milestone" and info.manifest is not None and info.manifest.ranking is not None:
+            made.setdefault(info.manifest.ranking, []).append(info)
+    for ranking, members in made.items():
+        if (best := best_of(members, ranking.name, ranking.mode)) is not None:
+            yield best.key, f"best {ranking.name}"
 
 
 def _why_deleted(info: CheckpointInfo, policies: Sequence[Policy]) -> str:

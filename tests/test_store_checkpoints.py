@@ -286,14 +286,18 @@ def test_old_ones_are_cleaned_up_on_request(tmp_path: Path) -> None:
     )
 
 
-def test_no_link_points_at_a_milestone_that_was_cleaned_up(tmp_path: Path) -> None:
+def test_a_clean_up_of_milestones_leaves_the_best_of_each_metric_which_its_link_means(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path, fs=HASTY)
-    manager.save_milestone_checkpoint(tiny_model(), 0.9, "accuracy", 1)
-    manager.save_milestone_checkpoint(tiny_model(), 0.1, "loss", 2)
+    for epoch, (name, value) in enumerate([("accuracy", 0.5), ("accuracy", 0.9), ("loss", 0.2), ("loss", 0.1)], 1):
+        manager.save_milestone_checkpoint(tiny_model(), value, name, epoch)
 
-    manager.cleanup_old_checkpoints("milestone", keep=1)
+    manager.cleanup_old_checkpoints("milestone", keep=0)
 
-    assert [path.name for path in manager.milestone_dir.iterdir() if path.is_symlink()] == ["best_loss.pt"]
+    links = {path.name: path.readlink().name for path in manager.milestone_dir.iterdir() if path.is_symlink()}
+    assert names(manager, "milestone") == sorted(links.values())
+    assert links == {
+        "best_accuracy.pt": "best_accuracy_0.9000_epoch_0002.pt", "best_loss.pt": "best_loss_0.1000_epoch_0004.pt",
+    }  # fmt: skip
 
 
 def test_a_persons_own_link_is_left_alone(tmp_path: Path) -> None:

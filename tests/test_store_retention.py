@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of
 from ckptop.store.errors import UsageError
-from ckptop.store.manifest import Manifest, Pin, Tier, to_stored
+from ckptop.store.manifest import Manifest, Pin, Ranking, Tier, to_stored
 from ckptop.store.names import milestone_name, training_name
-from ckptop.store.records import Actor, Metric
+from ckptop.store.records import Actor, Metric, Mode
 from ckptop.store.retention import Plan, Policy, Protection, plan
 
 ACCURACY = Metric(name="val/accuracy", mode="max")
@@ -139,6 +139,26 @@ def test_what_is_protected_stays_and_says_why(special: dict[str, Any], protectio
 
     assert kept(decided) == [2, 4]
     assert reason in reason_of(decided, 2)
+
+
+def test_of_milestones_the_best_of_each_metric_they_were_made_for_stays() -> None:
+    """Whatever the run's metric: a rule for milestones that takes the best loss takes what that one is for."""
+
+    def made_for(epoch: int, metric: str, mode: Mode, value: float) -> CheckpointInfo:
+        info = checkpoint(epoch, tier="milestone")
+        assert info.manifest is not None
+        changes = {"metrics": {metric: to_stored(value)}, "ranking": Ranking(name=metric, mode=mode)}
+        return replace(info, manifest=msgspec.structs.replace(info.manifest, **changes))
+
+    found = [
+        made_for(1, "acc", "max", 0.9), made_for(2, "val/loss", "min", 0.1), made_for(3, "val/loss", "min", 0.2),
+        made_for(4, "acc", "max", math.nan), made_for(5, "acc", "max", 0.8),
+    ]  # fmt: skip
+
+    decided = plan(found, [Policy(keep_last=1, tiers=("milestone",))], Protection())
+
+    assert kept(decided) == [1, 2, 5]
+    assert (reason_of(decided, 1), reason_of(decided, 2)) == (("best acc",), ("best val/loss",))
 
 
 def test_milestones_stay_unless_their_tier_is_named() -> None:

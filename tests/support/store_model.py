@@ -162,6 +162,9 @@ class Model:
         kept = {key for policy in policies for key in self._kept_by(policy)}
         named = {tier for policy in policies for tier in policy.tiers}
         protected = {item.key for item in (self.latest, self.best) if item is not None}
+        for metric in MODES:
+            made = [item for item in self.live_in("milestone") if item.ranking == metric]
+            protected |= {item.key for item in list(ranked(made, metric))[:1]}
         protected |= {key for key in (just_saved, self.began_at) if key is not None}
         return [
             item

@@ -198,6 +198,13 @@ DELETABLE = frozenset({"training/2", "training/4"})
 TRASHED = frozenset({"training/6", "milestone/1"})
 
 
+def _clean_up_milestones(root: Path, fs: FileSystem) -> None:
+    """After a better one was made: the best of each metric stays."""
+    if "milestone/5" not in keys_of(root)[0]:
+        _milestone(root, HASTY, None)
+    manager_of(root, fs).cleanup_old_checkpoints("milestone", keep=0)
+
+
 def _save_async(root: Path, fs: FileSystem) -> None:
     """Beside the loop; what it meets is raised where it is waited for."""
     manager = manager_of(root, fs, keep=2, async_save=True)
@@ -221,10 +228,7 @@ OPERATIONS: dict[str, Operation] = {
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
-    "retention-milestones": Operation(
-        lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints("milestone", keep=0),
-        deletes=frozenset({"milestone/2", "milestone/3"}),
-    ),
+    "retention-milestones": Operation(_clean_up_milestones, deletes=frozenset({"milestone/2"}), adds="milestone/5"),
     "delete": Operation(_delete, moves=frozenset({"training/2", "milestone/2"})),
     "restore": Operation(_restore, moves=TRASHED),
     "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=TRASHED),
