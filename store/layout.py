@@ -13,6 +13,8 @@ TRASH = ".trash"
 """What a person deleted, until purged."""
 QUARANTINE = ".quarantine"
 """Checkpoints whose bytes are not what was written."""
+UNREGISTERED = ".unregistered"
+"""Files of releases that no line of the registry knows: one was cut off, or the registry lost it."""
 LOCK = ".lock"
 
 

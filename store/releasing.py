@@ -19,7 +19,7 @@ from ckptop.store.events import current_actor
 from ckptop.store.files import refuse_links, write_durably
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.hashing import sha256_of
-from ckptop.store.layout import STAGING, StorePaths, release_config_path
+from ckptop.store.layout import STAGING, UNREGISTERED, StorePaths, release_config_path
 from ckptop.store.links import point
 from ckptop.store.manifest import Manifest, encode
 from ckptop.store.names import Version, production_name
@@ -116,7 +116,10 @@ def release_state(
 
 
 def _require_unreleased(store: StorePaths, release: ReleaseLine, fs: FileSystem) -> None:
-    """Refuse a version that is released; a file of that name without a line is a cut-off release and goes."""
+    """Refuse a version that is released; a file of that name without a line is put aside.
+
+    It is a release that was cut off, or one whose registry is gone: nobody can tell, so it is not deleted.
+    """
     registry = read_registry(store)
     if any(line.version == release.version for line in registry.of(release.model)):
         raise StoreError(f"{release.model} {release.version} is released already; a release is never changed")
@@ -126,8 +129,11 @@ def _require_unreleased(store: StorePaths, release: ReleaseLine, fs: FileSystem)
             f"{leftover} exists and {registry.bad_lines} lines of {store.registry} are unreadable: one may release it; "
             "release another version, or restore the registry"
         )
-    with suppress(FileNotFoundError):
-        fs.unlink(leftover)
+    if leftover.exists():
+        aside = store.production / UNREGISTERED
+        fs.mkdir(aside)
+        fs.rename(leftover, aside / f"{time.time_ns()}-{leftover.name}")
+        fs.fsync_dir(aside)
 
 
 def _write_config(

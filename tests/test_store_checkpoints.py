@@ -645,6 +645,19 @@ def test_a_release_that_was_cut_off_before_its_line_is_none(manager: CheckpointM
     assert manager.get_latest_checkpoint("production") == path
 
 
+def test_a_release_whose_registry_is_gone_is_put_aside_and_never_deleted(manager: CheckpointManager) -> None:
+    """It looks like one that was cut off; the next release takes its name all the same."""
+    path = Path(manager.save_production_checkpoint(tiny_model(1), "1.0.0", {}, {}))
+    before = path.read_bytes()
+    (manager.production_dir / "registry.jsonl").unlink()
+
+    again = Path(manager.save_production_checkpoint(tiny_model(2), "1.0.0", {}, {}))
+
+    assert again == path
+    assert path.read_bytes() != before
+    assert [aside.read_bytes() for aside in (manager.production_dir / ".unregistered").iterdir()] == [before]
+
+
 # What scripts do, and mean otherwise
 
 

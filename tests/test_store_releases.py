@@ -21,6 +21,7 @@ from ckptop.store.names import Version
 from ckptop.store.records import Actor
 from ckptop.store.registry import ReleaseLine, append_release, read_registry
 from ckptop.store.releases import LatestMoved, refresh_release_links, release_problem, rollback, yank
+from ckptop.store.verify_releases import verify_releases
 
 ADA = Actor(user="ada", host="box1", pid=1)
 V1, V2, V3 = Version(1, 0, 0), Version(1, 1, 0), Version(2, 0, 0)
@@ -314,3 +315,17 @@ def test_a_full_disk_at_any_call_leaves_the_old_truth_or_the_new(name: str, path
         assert read_registry(full).latest("cnn") == after
 
     assert at >= 3, "the seam was not used"
+
+
+def test_a_registry_that_is_gone_is_damage_where_a_link_means_a_release(paths: StorePaths) -> None:
+    """Without it nothing is released any more, and no file that is checked differs."""
+    paths.registry.unlink()
+
+    found = {finding.key: finding.severe for finding in verify_releases(paths).findings}
+
+    assert found == {
+        "production/cnn_v1.0.0.pt": False,
+        "production/cnn_v1.1.0.pt": False,
+        "production/cnn_v2.0.0.pt": True,
+        "production/other_v1.0.0.pt": True,
+    }
