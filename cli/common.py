@@ -13,8 +13,10 @@ import click
 
 from ckptop.host.terminal import clean
 from ckptop.store.errors import NotFound
+from ckptop.store.find import is_release, run_at
 from ckptop.store.names import is_run_name
 from ckptop.store.store import Store
+from ckptop.store.views import RunView
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,8 +42,8 @@ def default_store() -> Path:
     return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
 
 
-def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, str | None]:
-    """What `[STORE|RUN]` means: a run of the store first, then a run's directory, then a store.
+def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, RunView | None]:
+    """What `[STORE|RUN]` means: a run of the store, else the directory of a run or a stand-alone set, else a store.
 
     Raises:
         NotFound: It is none of these.
@@ -50,15 +52,22 @@ def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, str
     if where is None:
         return Store.open(root), None
     if is_run_name(where) and (root / where / "run.json").exists():
-        return Store.open(root), where
-    path = Path(where)
-    if (path / "run.json").exists():
-        return Store.open(path.parent), path.resolve().name
+        return Store.open(root), Store.open(root).run(where)
+    path = Path(where).expanduser()
+    if (view := run_at(path)) is not None:
+        return Store.open(view.root if view.is_standalone else view.root.parent), view
     if path.exists() and store_path is None:
         return Store.open(path), None
     if root.exists():
-        return Store.open(root), Store.open(root).run(where).name  # its error lists the runs there are
+        return Store.open(root), Store.open(root).run(where)  # its error lists the runs there are
     raise NotFound(f"{where} is neither a run in {root} nor a store; `ckptop train` makes one")
+
+
+def names_file(text: str) -> bool:
+    """Whether a person who writes this means a checkpoint or a release, rather than a run or a store."""
+    if Path(text).expanduser().is_dir():
+        return False
+    return ":" in text or text.endswith(".pt") or is_release(text)
 
 
 def print_json(value: object) -> None:

@@ -13,12 +13,13 @@ from ckptop.host.units import format_bytes
 from ckptop.store import run_trash
 from ckptop.store.actions import delete_checkpoints, require_deletable, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.errors import NotFound, StoreError
-from ckptop.store.find import find_checkpoint, find_run
+from ckptop.store.errors import StoreError
+from ckptop.store.facts import store_of
+from ckptop.store.find import find_checkpoint, find_run, find_trashed
 from ckptop.store.names import is_run_name
 from ckptop.store.run_trash import DeletedRun, list_deleted_runs, restore_run
 from ckptop.store.store import Store
-from ckptop.store.trash import TrashEntry, bytes_freed_by_purge, list_trash
+from ckptop.store.trash import TrashEntry, bytes_freed_by_purge
 from ckptop.store.views import RunView
 
 
@@ -37,14 +38,14 @@ def delete(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
     for view, infos in groups:
         require_deletable(view, infos)
     for view in runs:
-        run_trash.require_deletable(store.paths, view)
+        run_trash.require_deletable(store_of(view), view)
     entries: list[TrashEntry] = []
     deleted: list[DeletedRun] = []
     try:
         for view, infos in groups:
             entries += delete_checkpoints(view, infos)
         for view in runs:
-            deleted.append(run_trash.delete_run(store.paths, view))  # noqa: PERF401 - those before a refusal are told
+            deleted.append(run_trash.delete_run(store_of(view), view))  # noqa: PERF401 - those before a refusal are told
     except (StoreError, OSError):
         if gone := [*(entry.home for entry in entries), *(run.name for run in deleted)]:
             click.echo(clean(f"ckptop: in the trash before the next was refused: {', '.join(gone)}"), err=True)
@@ -78,25 +79,25 @@ def _find(store: Store, what: Iterable[str]) -> tuple[list[RunView], list[_Group
 
 
 @click.command()
-@click.argument("what", metavar="RUN[:FILE]…", nargs=-1, required=True)
+@click.argument("what", metavar="CHECKPOINT|RUN…", nargs=-1, required=True)
 @store_option
 @json_option
 def restore(what: tuple[str, ...], store_path: Path, as_json: bool) -> None:
     """Take back from the trash.
 
-    RUN:FILE is a checkpoint, RUN alone the newest deletion of that run, or the whole run where that was deleted.
+    RUN:FILE, RUN:epoch=3, RUN:step=300 or the path of a file in the trash is a checkpoint; RUN alone the newest
+    deletion of that run, or the whole run where that was deleted.
     """
     store = Store.open(store_path, missing_ok=True)
     restored: list[CheckpointInfo] = []
     runs: list[str] = []
     for text in what:
-        name, _, wanted = text.partition(":")
-        whole = _deleted_run(store, name) if not wanted else None
+        whole = _deleted_run(store, text)
         if whole is not None:
             runs.append(restore_run(store.paths, whole).name)
             continue
-        view = find_run(store, name)
-        restored += restore_checkpoints(view, [_trashed(view, wanted)])
+        view, entry = find_trashed(store, text)
+        restored += restore_checkpoints(view, [entry])
     if as_json:
         print_json({"restored": [info.key for info in restored], "restored_runs": runs})
         return
@@ -108,12 +109,3 @@ def _deleted_run(store: Store, name: str) -> DeletedRun | None:
     if (store.root / name / "run.json").exists():
         return None
     return next((run for run in list_deleted_runs(store.paths) if run.name == name), None)
-
-
-def _trashed(view: RunView, wanted: str) -> TrashEntry:
-    trashed = list_trash(view.checkpoint_paths)
-    for entry in trashed:
-        if wanted in ("", entry.info.name, entry.home):
-            return entry
-    there = ", ".join(f"{view.name}:{entry.info.name}" for entry in trashed[:5]) or "nothing"
-    raise NotFound(f"{view.name} has no {wanted or 'checkpoint'} in its trash; there: {there}")

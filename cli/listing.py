@@ -30,15 +30,14 @@ from ckptop.store.views import RunView
 @json_option
 def ls(where: str | None, store_path: Path | None, as_json: bool) -> None:
     """List the runs of a store, or the checkpoints of a run."""
-    store, name = store_or_run(where, store_path)
-    if name is None:
+    store, view = store_or_run(where, store_path)
+    if view is None:
         views = store.runs()
         if as_json:
             print_json({"store": str(store.root), "runs": [describe_run(view) for view in views]})
         else:
             _print_runs(store, views)
         return
-    view = store.run(name)
     if as_json:
         best, latest = view.best, view.latest
         checkpoints = [describe_checkpoint(info, best, latest) for info in view.checkpoints]

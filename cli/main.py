@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -211,6 +212,7 @@ def _explain(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ckptop: {clean(where + (error.strerror or str(error)))}", err=True)
+        advice = "; `ckptop trash --empty` makes room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        click.echo(f"ckptop: {clean(where + (error.strerror or str(error)))}{advice}", err=True)
         return 14
     raise error

@@ -12,8 +12,8 @@ import click
 from ckptop.cli.common import json_option, print_json, store_option
 from ckptop.host.units import format_bytes
 from ckptop.store.errors import MissingExtra, NotFound, UsageError
+from ckptop.store.facts import store_of
 from ckptop.store.find import find_checkpoint
-from ckptop.store.layout import StorePaths
 from ckptop.store.names import Version
 from ckptop.store.promote import Requirement, promote_to_milestone, promote_to_production
 from ckptop.store.registry import read_registry
@@ -59,7 +59,7 @@ def promote(
     if metric:
         raise UsageError("--metric goes with --to milestone")
     require_torch("a release")
-    paths = StorePaths(view.root if view.record is None else view.root.parent)
+    paths = store_of(view)
     name = model or (view.record.task if view.record is not None else info.manifest.model_name if info.manifest else "")
     version = Version.parse(version_text) if version_text else read_registry(paths).next_version(name, bump or "minor")
     release = promote_to_production(paths, view, info, model=name, version=version, card=_read_card(card_path))

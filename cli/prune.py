@@ -14,6 +14,7 @@ from ckptop.store.actions import plan_prune
 from ckptop.store.actions import prune as carry_out
 from ckptop.store.errors import UsageError
 from ckptop.store.evaluations import mode_of
+from ckptop.store.find import find_run
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
@@ -45,7 +46,9 @@ def prune(
     as_json: bool,
 ) -> None:
     """Move a run's old checkpoints to its trash. Newest, best and pinned ones always stay."""
-    view = Store.open(store_path).run(run)
+    view = find_run(Store.open(store_path, missing_ok=True), run)
+    if metric is not None and keep_best is None:
+        raise UsageError("--metric goes with --keep-best")
     if metric is None and keep_best is not None:
         if view.metric is None:
             raise UsageError(f"{run} names no metric; say which with --metric")

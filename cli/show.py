@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ckptop.cli import show_text
-from ckptop.cli.common import default_store, json_option, print_json, store_or_run
+from ckptop.cli.common import default_store, json_option, names_file, print_json, store_or_run
 from ckptop.cli.listing import describe_checkpoint, describe_run
 from ckptop.cli.releases import describe_release
 from ckptop.cli.show_parts import print_tensors
@@ -26,7 +26,7 @@ from ckptop.store.facts import (
     store_of,
     typed,
 )
-from ckptop.store.find import find_checkpoint, find_release, is_release
+from ckptop.store.find import find_put_away, find_release, is_release, release_at
 from ckptop.store.records import Attempt
 from ckptop.store.registry import ReleaseLine, read_registry, release_path
 from ckptop.store.releases import release_problem
@@ -49,11 +49,12 @@ def show(ctx: click.Context, what: str, all_tensors: bool, store_path: Path | No
 
     Exit codes: 0 done; 2 wrong use; 11 not found; 12 what is shown is damaged: the rest of it was printed.
     """
-    if is_release(what):
+    if names_file(what) or Path(what).is_file():
         store = Store.open(store_path or default_store(), missing_ok=True)
-        ctx.exit(_show_release(store, find_release(store, what), all_tensors, as_json))
-    if (":" in what or what.endswith(".pt") or Path(what).is_file()) and not Path(what).is_dir():
-        view, info = find_checkpoint(Store.open(store_path or default_store(), missing_ok=True), what)
+        released = (store, find_release(store, what)) if is_release(what) else release_at(Path(what))
+        if released is not None:
+            ctx.exit(_show_release(*released, all_tensors, as_json))
+        view, info = find_put_away(store, what)
         ctx.exit(_show_checkpoint(view, info, all_tensors, as_json))
     if all_tensors:
         raise UsageError(f"--tensors goes with a checkpoint or a release, such as {what}:latest")
@@ -61,10 +62,10 @@ def show(ctx: click.Context, what: str, all_tensors: bool, store_path: Path | No
 
 
 def _run(what: str, store_path: Path | None) -> RunView:
-    store, name = store_or_run(what, store_path)
-    if name is None and not store.is_standalone:
+    _store, view = store_or_run(what, store_path)
+    if view is None:
         raise UsageError(f"{what} is a store; `ckptop ls {what}` lists its runs")
-    return store.run(name or store.run_names()[0])
+    return view
 
 
 def _show_checkpoint(view: RunView, info: CheckpointInfo, all_tensors: bool, as_json: bool) -> int:

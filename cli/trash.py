@@ -13,6 +13,7 @@ from ckptop.cli.common import json_option, print_json, print_table, store_option
 from ckptop.cli.quantities import duration, size
 from ckptop.host.units import format_age, format_bytes
 from ckptop.store.errors import UsageError
+from ckptop.store.find import find_run
 from ckptop.store.run_trash import DeletedRun, list_deleted_runs, purge_run
 from ckptop.store.store import Store
 from ckptop.store.trash import (
@@ -77,7 +78,9 @@ def trash(
     Without RUN of the whole store, deleted runs included. Abandoned checkpoints (of attempts that went back) and
     damaged ones are listed too, and removed only with --all; pinned ones never.
     """
-    store = Store.open(store_path)
+    if everything and not empty:
+        raise UsageError("--all goes with --empty; the list shows everything")
+    store = Store.open(store_path, missing_ok=run is not None)
     items = list(_items(store, run))
     if older_than is not None or keep_size is not None:
         gone = past_limit([item.entry for item in items], TrashLimit(older_than, keep_size), time.time())
@@ -94,7 +97,7 @@ def trash(
 
 
 def _items(store: Store, run: str | None) -> Iterator[_Item]:
-    views = [store.run(run)] if run is not None else store.runs()
+    views = [find_run(store, run)] if run is not None else store.runs()
     for view in views:
         paths = view.checkpoint_paths
         for entry in (*list_trash(paths), *list_discarded(paths), *list_quarantine(paths)):

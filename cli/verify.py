@@ -9,13 +9,15 @@ from typing import Any
 import click
 from click.termui import progressbar
 
-from ckptop.cli.common import default_store, json_option, print_json, store_or_run
+from ckptop.cli.common import default_store, json_option, names_file, print_json, store_or_run
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes
 from ckptop.store.errors import EXIT_DONE, Damaged
-from ckptop.store.find import find_checkpoint
+from ckptop.store.find import find_file, find_release, is_release, release_at
 from ckptop.store.store import Store
 from ckptop.store.verify import Report, total_bytes, verify_checkpoint, verify_run
+from ckptop.store.verify_releases import verify_release
+from ckptop.store.views import RunView
 
 
 @click.command()
@@ -38,17 +40,28 @@ def verify(ctx: click.Context, what: str | None, store_path: Path | None, as_jso
 
 
 def _verify(what: str | None, store_path: Path | None, *, quiet: bool) -> Report:
-    if what is not None and (":" in what or what.endswith(".pt")):
-        _view, info = find_checkpoint(Store(store_path or default_store()), what)
-        with _bar(info.size_bytes, quiet=quiet) as bar:
-            finding = verify_checkpoint(info, bar.update)
-        return Report(1, info.size_bytes, (finding,) if finding else ())
-    store, name = store_or_run(what, store_path)
-    return _verify_store(store, quiet=quiet) if name is None else _verify_run(store, name, quiet=quiet)
+    if what is not None and names_file(what):
+        return _verify_file(what, store_path, quiet=quiet)
+    store, view = store_or_run(what, store_path)
+    if view is None or view.is_standalone:  # whose releases stand in it
+        return _verify_store(store, quiet=quiet)
+    return _verify_run(view, quiet=quiet)
 
 
-def _verify_run(store: Store, name: str, *, quiet: bool) -> Report:
-    view = store.run(name)
+def _verify_file(what: str, store_path: Path | None, *, quiet: bool) -> Report:
+    store = Store(store_path or default_store())
+    released = (store, find_release(store, what)) if is_release(what) else release_at(Path(what))
+    if released is not None:
+        home, release = released
+        with _bar(release.size_bytes, quiet=quiet) as bar:
+            return Report(1, release.size_bytes, tuple(verify_release(home.paths, release, bar.update)))
+    info = find_file(store, what)
+    with _bar(info.size_bytes, quiet=quiet) as bar:
+        finding = verify_checkpoint(info, bar.update)
+    return Report(1, info.size_bytes, (finding,) if finding else ())
+
+
+def _verify_run(view: RunView, *, quiet: bool) -> Report:
     with _bar(total_bytes([view]), quiet=quiet) as bar:
         return verify_run(view, bar.update)
 

@@ -11,27 +11,40 @@ from typing import Any
 
 from ckptop.store.checkpoint_info import CheckpointInfo, as_it_is_now, is_live, read_checkpoints
 from ckptop.store.cleanup import forks_that_live, live_start
-from ckptop.store.errors import StoreError
+from ckptop.store.errors import Damaged, StoreError
 from ckptop.store.events import append_event
 from ckptop.store.files import refuse_links
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.links import refresh_links
 from ckptop.store.locks import FileLock
+from ckptop.store.records import LIVE_PHASES
 from ckptop.store.retention import Plan, Policy, Protection, plan
 from ckptop.store.trash import TrashEntry, delete, restore
 from ckptop.store.views import RunView, read_run, read_standalone
 
 
 def plan_prune(view: RunView, policies: Sequence[Policy]) -> Plan:
-    """What `prune` would do now, with reasons; nothing happens."""
+    """What `prune` would do now, with reasons; nothing happens.
+
+    Raises:
+        Damaged: run.json is unreadable, which says what best means and where the attempt began.
+    """
+    _require_record(view)
     protection = Protection(
         metric=view.metric, started_from=live_start(view.record, view.status), forks=_forks(view, view.checkpoints)
     )
     return plan(view.checkpoints, policies, protection)
 
 
+def _require_record(view: RunView) -> None:
+    if view.record is None and not view.is_standalone:
+        raise Damaged(
+            f"{view.name}: {view.problem}; what it protects is not known, so nothing was deleted. Restore it first"
+        )
+
+
 def _forks(view: RunView, checkpoints: Iterable[CheckpointInfo]) -> frozenset[str]:
-    return forks_that_live(view.root.parent, checkpoints) if view.record is not None else frozenset()
+    return frozenset() if view.is_standalone else forks_that_live(view.root.parent, checkpoints)
 
 
 def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> tuple[Plan, list[TrashEntry]]:
@@ -40,6 +53,7 @@ def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> 
     The plan is made again from the disk under the lock: a checkpoint saved meanwhile is not lost.
 
     Raises:
+        Damaged: run.json is unreadable; nothing was deleted.
         Held: The set is being changed by somebody who does not finish.
         OSError: The disk refused; each checkpoint is whole, here or in the trash.
     """
@@ -91,7 +105,10 @@ def require_deletable(view: RunView, wanted: Iterable[CheckpointInfo]) -> None:
 
     Raises:
         StoreError: One is, or did.
+        Damaged: run.json is unreadable, and the run may be live.
     """
+    if view.status is None or view.status.phase in LIVE_PHASES:
+        _require_record(view)
     started_from = live_start(view.record, view.status)
     for info in wanted:
         if info.pinned:
@@ -124,7 +141,7 @@ def restore_checkpoints(view: RunView, entries: Sequence[TrashEntry], fs: FileSy
 
 def read_again(view: RunView) -> RunView:
     """The same run as it is now."""
-    return read_standalone(view.root) if view.record is None and view.problem is None else read_run(view.root)
+    return read_standalone(view.root) if view.is_standalone else read_run(view.root)
 
 
 def _refuse_links(view: RunView) -> None:

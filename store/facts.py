@@ -130,11 +130,7 @@ def put_away(view: RunView) -> list[TrashEntry]:
 
 def store_of(view: RunView) -> StorePaths:
     """The store a run belongs to; a stand-alone set is its own."""
-    return StorePaths(view.root if _is_alone(view) else view.root.parent)
-
-
-def _is_alone(view: RunView) -> bool:
-    return view.checkpoint_paths.root == view.root
+    return StorePaths(view.root if view.is_standalone else view.root.parent)
 
 
 def registry_of(view: RunView) -> Registry:
@@ -147,7 +143,7 @@ def registry_of(view: RunView) -> Registry:
 
 def releases_of(view: RunView, registry: Registry) -> list[ReleaseLine]:
     """Releases made from a run, oldest first; those of an earlier run of its name are not."""
-    if _is_alone(view):
+    if view.is_standalone:
         return list(registry.releases)
     made = [release for release in registry.releases if release.run == view.name]
     return [release for release in made if view.record is None or release.run_id == view.record.id]

@@ -7,14 +7,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from ckptop.store.checkpoint_info import CheckpointInfo, best_of
+from ckptop.store.checkpoint_info import CheckpointInfo, best_of, read_info
 from ckptop.store.errors import NotFound, UsageError
 from ckptop.store.evaluations import mode_of
-from ckptop.store.layout import RunPaths
+from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.names import Version, is_run_name
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
-from ckptop.store.trash import list_discarded, list_quarantine, list_trash
+from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView, read_run, read_standalone
 
 _RELEASE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})@([A-Za-z0-9.]+)", re.ASCII)
@@ -52,12 +52,22 @@ def find_run(store: Store, name: str) -> RunView:
     try:
         return store.run(name)
     except NotFound:
-        root = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 - a link is not followed here
-        if name and RunPaths(root).record.exists():
-            return read_run(root)
-        if name and Store(root).is_standalone:
-            return read_standalone(root)
-        raise
+        view = run_at(Path(name)) if name else None
+        if view is None:
+            raise
+        return view
+
+
+def run_at(directory: Path) -> RunView | None:
+    """The run or the stand-alone set whose directory this is; of a run's `checkpoints/` that run, with all it protects.
+
+    None where it is neither.
+    """
+    root = Path(os.path.abspath(directory.expanduser()))  # noqa: PTH100 - a link is not followed here
+    for run in (RunPaths(root), RunPaths(root.parent)):
+        if root in (run.root, run.checkpoints.root) and run.record.exists():
+            return read_run(run.root)
+    return read_standalone(root) if Store(root).is_standalone else None
 
 
 def _split(store: Store, text: str) -> tuple[RunView, str] | None:
@@ -97,6 +107,24 @@ def find_put_away(store: Store, text: str) -> tuple[RunView, CheckpointInfo]:
     return view, found[0]
 
 
+def find_file(store: Store, text: str) -> CheckpointInfo:
+    """As `find_put_away`, or the path of any other `.pt` with a manifest beside it, such as one that was carried off.
+
+    Raises:
+        NotFound: There is no such run or checkpoint, or nothing says what the file should hold.
+        UsageError: Several are meant; they are listed.
+    """
+    try:
+        return find_put_away(store, text)[1]
+    except NotFound:
+        path = Path(text).expanduser().resolve()
+        if not path.is_file():
+            raise
+        if not manifest_path(path).exists():
+            raise NotFound(f"{text} has no manifest beside it, so nothing says what its bytes should be") from None
+        return read_info(path, "training")
+
+
 def _put_away(view: RunView, selector: str, path: Path) -> list[CheckpointInfo]:
     paths, full = view.checkpoint_paths, path.expanduser().resolve()
     infos = [entry.info for entry in (*list_trash(paths), *list_discarded(paths), *list_quarantine(paths))]
@@ -104,6 +132,37 @@ def _put_away(view: RunView, selector: str, path: Path) -> list[CheckpointInfo]:
         info for info in infos
         if selector in (info.name, str(info.path.relative_to(paths.root))) or info.path.resolve() == full
     ]  # fmt: skip
+
+
+def find_trashed(store: Store, text: str) -> tuple[RunView, TrashEntry]:
+    """What `restore` takes back: `RUN` (its newest deletion), `RUN:FILE`, `RUN:epoch=N`, `RUN:step=N`, or a path.
+
+    Raises:
+        NotFound: There is none; the message lists what is in the trash of that run.
+        UsageError: Several are meant; they are listed.
+    """
+    path = Path(text).expanduser().resolve()
+    if path.is_file() and (around := _run_around(path)) is not None:
+        view, selector = around, ""
+        found = [entry for entry in list_trash(view.checkpoint_paths) if entry.info.path.resolve() == path]
+    else:
+        named = _split(store, text)
+        if named is None:
+            raise NotFound(f"{text} names nothing in a trash; `ckptop trash` lists what is there")
+        view, selector = named
+        found = [entry for entry in list_trash(view.checkpoint_paths) if _is_meant(entry.info, selector)]
+    places = {(entry.info.epoch, entry.info.step, entry.info.tier) for entry in found}
+    if selector.partition("=")[0] in ("epoch", "step") and len(places) > 1:
+        names = ", ".join(f"{view.name}:{entry.info.name}" for entry in found)
+        raise UsageError(f"{text} means several: {names}; name one of them")
+    if not found:
+        there = ", ".join(f"{view.name}:{entry.info.name}" for entry in list_trash(view.checkpoint_paths)[:5])
+        raise NotFound(f"{view.name} has no {selector or 'checkpoint'} in its trash; there: {there or 'nothing'}")
+    return view, found[0]
+
+
+def _is_meant(info: CheckpointInfo, selector: str) -> bool:
+    return selector in ("", info.name, info.key, f"epoch={info.epoch}", f"step={info.step}")
 
 
 def is_release(text: str) -> bool:
@@ -129,6 +188,16 @@ def find_release(store: Store, text: str) -> ReleaseLine:
     if latest is None and registry.of(model):
         raise NotFound(f"every release of {model} is yanked: latest means none")
     return registry.release(model, latest or version)
+
+
+def release_at(path: Path) -> tuple[Store, ReleaseLine] | None:
+    """The release whose file this is, or that a link such as `latest.pt` means; None where it is none."""
+    full = path.expanduser().resolve()
+    store = Store(full.parent.parent)
+    if full.parent.name != store.paths.production.name:
+        return None
+    released = read_registry(store.paths).releases
+    return next(((store, release) for release in released if release.file == full.name), None)
 
 
 def select(view: RunView, selector: str) -> CheckpointInfo:
@@ -193,9 +262,6 @@ def _by_path(path: Path) -> tuple[RunView, CheckpointInfo]:
 def _run_around(file: Path) -> RunView | None:
     """The run, or the stand-alone set, that a file under its checkpoints belongs to."""
     for directory in file.parents[1:4]:  # checkpoints/.discarded/2/training/FILE is the deepest
-        run = RunPaths(directory.parent)
-        if run.checkpoints.root == directory and run.record.exists():
-            return read_run(run.root)
-        if Store(directory).is_standalone:
-            return read_standalone(directory)
+        if (view := run_at(directory)) is not None:
+            return view
     return None

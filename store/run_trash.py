@@ -24,6 +24,7 @@ from ckptop.store.layout import RunPaths, StorePaths
 from ckptop.store.lease import Lease
 from ckptop.store.locks import FileLock
 from ckptop.store.names import check_run_name
+from ckptop.store.store import Store
 from ckptop.store.trash import list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView, read_run
 
@@ -73,6 +74,11 @@ def delete_run(store: StorePaths, view: RunView, fs: FileSystem = LOCAL) -> Dele
 
 def require_deletable(store: StorePaths, view: RunView) -> None:
     """Return if a run may go to the trash as far as can be seen without its lease; errors as `delete_run`."""
+    if view.is_standalone:
+        raise StoreError(
+            f"{view.name} is a stand-alone set, no run: delete its checkpoints (`ckptop ls {view.root}`), or remove "
+            "its directory yourself"
+        )
     if view.root.parent.resolve() != store.root.resolve() or not (view.root / "run.json").exists():
         raise StoreError(f"{view.name} is no run of {store.root}; remove its directory yourself")
     refuse_links(view.root, store.trash)
@@ -120,8 +126,10 @@ def read_deleted_run(run: DeletedRun) -> RunView:
 
 
 def list_deleted_runs(store: StorePaths) -> list[DeletedRun]:
-    """Whole runs in the trash, newest deletion first."""
-    found = []
+    """Whole runs in the trash, newest deletion first. That of a stand-alone set holds checkpoints, and no run."""
+    found: list[DeletedRun] = []
+    if Store(store.root).is_standalone:
+        return found
     for path in _directories_in(store.trash):
         match = _ENTRY.fullmatch(path.name)
         if match is not None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptop.host.process import ProcessIdentity, current_process, is_alive
+from ckptop.store.errors import StoreError
 from ckptop.store.fs import LOCAL, FileSystem
 
 FOREIGN_AGE_SECONDS = 86_400.0
@@ -29,13 +30,16 @@ def staged_name(final: str) -> str:
 def removed_on_error(path: Path, fs: FileSystem) -> Iterator[None]:
     """Remove the torn write `path`, if it is there, when the block fails: a full disk must not be filled by it.
 
-    A BaseException leaves it, as a death would; `remove_stale` finds it later.
+    A BaseException leaves it, as a death would; `remove_stale` finds it later. An error that names no file, or the torn
+    one, names its directory from here on: that tells a person where the disk refused.
     """
     try:
         yield
-    except Exception:
+    except Exception as error:
         with suppress(OSError):
             fs.unlink(path)
+        if isinstance(error, OSError) and not isinstance(error, StoreError) and error.filename in (None, str(path)):
+            error.filename = str(path.parent)
         raise
 
 
@@ -46,21 +50,24 @@ def remove_stale(directory: Path, fs: FileSystem = LOCAL) -> list[str]:
     a link to one: it may lead out of the store.
     """
     removed: list[str] = []
-    if directory.is_symlink():
-        return removed
-    try:
-        names = [path for path in directory.iterdir() if path.name.endswith(".tmp")]
-    except FileNotFoundError:
-        return []
-    for path in names:
-        match = _NAME.fullmatch(path.name)
-        if match is not None and not _writer_lives(match, path):
-            with suppress(FileNotFoundError):
-                fs.unlink(path)
-                removed.append(path.name)
+    for path in list_stale(directory):
+        with suppress(FileNotFoundError):
+            fs.unlink(path)
+            removed.append(path.name)
     if removed:
         fs.fsync_dir(directory)
     return removed
+
+
+def list_stale(directory: Path) -> list[Path]:
+    """Torn writes of dead writers in `directory`, as `remove_stale` takes them."""
+    if directory.is_symlink():
+        return []
+    try:
+        torn = [(path, _NAME.fullmatch(path.name)) for path in directory.iterdir() if path.name.endswith(".tmp")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path, match in torn if match is not None and not _writer_lives(match, path)]
 
 
 def _writer_lives(match: re.Match[str], path: Path) -> bool:

@@ -113,6 +113,8 @@ class Store:
     def _require(self, name: str) -> None:
         root = self.root / name
         if not is_run_name(name) or root.is_symlink() or not _is_run(root):
+            if not self.root.exists():
+                raise NotFound(f"no run {name!r}: the store {self.root} does not exist; --store names another")
             names = self.run_names()
             there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
             raise NotFound(f"no run {name!r} in {self.root}; there: {there}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from ckptop.host.units import format_bytes
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.events import EventLog
@@ -24,6 +26,7 @@ from ckptop.store.log_digest import begins_as
 from ckptop.store.manifest import LogMark, TensorIndex
 from ckptop.store.names import is_link_name
 from ckptop.store.seal import check_seal
+from ckptop.store.staging import list_stale
 from ckptop.store.tail import LineTail
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.vanished import vanished
@@ -107,6 +110,7 @@ def verify_run(view: RunView, progress: Progress | None = None, hashes: Hashes |
         findings += _of_put_away(view, entry, (verify_checkpoint(entry.info, progress, known), _index(entry.info)))
     if view.record is not None:
         findings += [*_records(view), *_logs(view)]
+    findings += _torn_writes(view)
     gone = vanished(view)
     for tier in ("training", "milestone"):
         findings += _leftovers(view.name, view.checkpoint_paths.tier(tier), gone)
@@ -226,6 +230,15 @@ def total_bytes(views: Iterable[RunView]) -> int:
     """Bytes a verification of these runs will read."""
     infos = (info for view in views for info in (*view.checkpoints, *(entry.info for entry in _put_away(view))))
     return sum({info.inode: info.size_bytes for info in infos}.values())
+
+
+def _torn_writes(view: RunView) -> Iterator[Finding]:
+    """Of writers that died in a save: no reader counts them, but they take room."""
+    with suppress(OSError):
+        sizes = [path.lstat().st_size for path in list_stale(view.checkpoint_paths.staging)]
+        if sizes:
+            what = f"{view.name}: {len(sizes)} torn writes of dead writers in .staging ({format_bytes(sum(sizes))})"
+            yield Finding(".staging", what, "the next attempt removes them", severe=False)
 
 
 def _leftovers(run: str, directory: Path, gone: Container[str]) -> Iterator[Finding]:

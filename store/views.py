@@ -77,6 +77,11 @@ class RunView(RunHead):
     checkpoint_paths: CheckpointPaths = field(default_factory=lambda: CheckpointPaths(Path()))
 
     @property
+    def is_standalone(self) -> bool:
+        """Whether it is a stand-alone manager's directory rather than a run's."""
+        return self.checkpoint_paths.root == self.root
+
+    @property
     def metric(self) -> Metric | None:
         """What best means here; of a stand-alone set, what its newest training checkpoint says."""
         if self.record is not None:
@@ -140,12 +145,16 @@ def read_run(root: Path) -> RunView:
 
 
 def read_standalone(root: Path) -> RunView:
-    """A directory of a stand-alone CheckpointManager, shown as one run."""
+    """A directory of a stand-alone CheckpointManager, shown as one run.
+
+    A person may have put it on another disk behind a link, and named the link: what is changed is what it points at.
+    """
+    name, root = root.resolve().name, root.resolve() if root.is_symlink() else root
     paths = CheckpointPaths(root)
     problems: list[str] = []
     checkpoints = read_checkpoints(paths, problems=problems)
     return RunView(
-        name=root.resolve().name,
+        name=name,
         root=root,
         record=None,
         status=None,

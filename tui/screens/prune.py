@@ -11,7 +11,7 @@ from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes, format_count, shorten_right
 from ckptop.store.actions import plan_prune
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.errors import UsageError
+from ckptop.store.errors import StoreError, UsageError
 from ckptop.store.retention import Plan, Policy
 from ckptop.store.views import RunView
 from ckptop.tui.screens.dialog import Dialog, shown_command
@@ -113,7 +113,7 @@ class PruneScreen(Dialog[Policy]):
         try:
             policy = self._read_policy()
             plan = plan_prune(self._view, [policy])
-        except UsageError as error:
+        except (UsageError, StoreError) as error:
             plans.show(plan, str(error))
         else:
             plans.show(plan)
