@@ -67,13 +67,14 @@ def print_tensors(tensors: TensorTable | str, most: int | None) -> None:
     if not shown:
         return
     click.echo()
-    rows = [["", entry.name, entry.dtype, _shape(entry.shape), format_bytes(entry.size_bytes)] for entry in shown]
+    rows = [["", entry.name, entry.dtype, shape_text(entry.shape), format_bytes(entry.size_bytes)] for entry in shown]
     print_table(["", "tensor", "dtype", "shape", "size"], rows, right=frozenset({4}))
     if left := len(tensors.entries) - len(shown):
         click.echo(f"  {format_count(left)} smaller ones; --tensors prints all.")
 
 
-def _shape(shape: list[int]) -> str:
+def shape_text(shape: list[int]) -> str:
+    """`64x1x3x3`; of more than eight extents the first."""
     return "x".join(str(extent) for extent in shape[:8]) + "x…" * (len(shape) > 8) if shape else "scalar"
 
 

@@ -131,15 +131,35 @@ def index_tensors(path: Path) -> TensorIndex:
         Damaged: It is not such a file, or its structure cannot be read.
         OSError: It cannot be opened.
     """
+    return TensorIndex(file=path.name, tensors=[placed.entry for placed in place_tensors(path)])
+
+
+class PlacedTensor(NamedTuple):
+    """A tensor, and where its elements are, compressed or not."""
+
+    entry: TensorEntry
+    record: str
+    """Name of its storage in the zip."""
+    start: int
+    """Bytes from the start of the storage to the first element."""
+
+
+def place_tensors(path: Path) -> list[PlacedTensor]:
+    """The tensors of a `.pt` and where their elements are; errors as `index_tensors`."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             pickled = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
             if pickled is None or pickled.file_size > MAX_PICKLE_BYTES:
                 raise Damaged(f"{path} is not a checkpoint written by torch.save")
             tree = _Reader(io.BytesIO(archive.read(pickled))).load()
-            offsets = _record_offsets(file, archive, pickled.filename.removesuffix("data.pkl") + "data/")
-        entries = [_entry(name, tensor, offsets) for name, tensor in _walk(tree, "", _Walked())]
-        return TensorIndex(file=path.name, tensors=entries)
+            prefix = pickled.filename.removesuffix("data.pkl") + "data/"
+            offsets = _record_offsets(file, archive, prefix)
+        return [
+            PlacedTensor(
+                _entry(name, tensor, offsets), prefix + tensor.storage.key, tensor.offset * _item_bytes(tensor)
+            )
+            for name, tensor in _walk(tree, "", _Walked())
+        ]
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, pickle.UnpicklingError, EOFError, struct.error,
             RuntimeError, MemoryError) as error:  # fmt: skip
         said = clean(str(error)) or type(error).__name__
@@ -199,8 +219,12 @@ def _walk(node: object, path: str, walked: _Walked) -> Iterator[tuple[str, _Tens
             yield from _walk(value, f"{path}.{position}" if path else str(position), walked)
 
 
+def _item_bytes(tensor: _Tensor) -> int:
+    return _ITEM_BYTES.get(tensor.dtype, 1)
+
+
 def _entry(name: str, tensor: _Tensor, offsets: dict[str, int | None]) -> TensorEntry:
-    item_bytes = _ITEM_BYTES.get(tensor.dtype, 1)
+    item_bytes = _item_bytes(tensor)
     start = offsets[tensor.storage.key]
     return TensorEntry(
         name=name,
