@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from trainer_runs import at_step, logged, run_training
 
 from ckptop.trainer.event_records import masked_checksums
+from ckptop.trainer.scalar_events import ScalarEvents
 from ckptop.trainer.tensorboard import EventWriter
 
 
@@ -96,6 +99,26 @@ def test_a_full_disk_ends_the_events_and_not_the_training(tmp_path: Path, monkey
 @given(st.lists(st.binary(max_size=40), max_size=12))
 def test_checksums_are_tensorboard_s_own(records: list[bytes]) -> None:
     assert masked_checksums(records) == [masked_crc32c(record) for record in records]
+
+
+@given(
+    st.floats(min_value=1.0, max_value=1e12), st.integers(1, 2**62),
+    st.dictionaries(st.text(min_size=1, max_size=150), st.floats() | st.integers(-9, 9), min_size=1, max_size=6),
+)  # fmt: skip
+def test_events_of_scalars_have_the_bytes_of_protobuf(wall_time: float, step: int, metrics: dict[str, float]) -> None:
+    """Values too large for TensorBoard's floats included, which are infinite there."""
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    expected = Event(wall_time=wall_time, step=step, summary=Summary(value=values)).SerializeToString()
+
+    assert ScalarEvents().encode(wall_time, step, metrics) == expected
+
+
+def test_an_event_of_step_0_is_read_as_such(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path, 0)
+    writer.log(0, {"loss": 1.0})
+    writer.close()
+
+    assert read(tmp_path) == {"loss": [(0, 1.0)]}
 
 
 def test_what_is_queued_is_written_before_the_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

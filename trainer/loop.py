@@ -105,8 +105,9 @@ class Loop:
             self._rng_state = None
         self._pace.restart()
         while progress.batch < self._batches.batch_count:
-            with self._pace.aside():
-                self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
+            if not self._run.inbox.is_empty:  # else the block alone would cost as much as a line of the log
+                with self._pace.aside():
+                    self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
             if self._run.should_stop:
                 self._save(must=True)
                 return False

@@ -21,6 +21,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from ckptop.trainer.event_records import encode_records
+from ckptop.trainer.scalar_events import ScalarEvents
 
 _PAUSE_SECONDS = 5.0
 """Between writes; TensorBoard itself looks every 30 s."""
@@ -45,10 +46,9 @@ class EventWriter:
         name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         self._file = (directory / name).open("xb", buffering=0)
         start: Any = SessionLog(status=SessionLog.START)
-        self._write(
-            Event(wall_time=now, file_version="brain.Event:2"),
-            Event(wall_time=now, step=from_step + 1, session_log=start),
-        )
+        first = Event(wall_time=now, file_version="brain.Event:2")
+        self._write([first.SerializeToString(), _encode(now, from_step + 1, session_log=start)])
+        self._scalars = ScalarEvents()
         self._queue: queue.SimpleQueue[tuple[float, int, Mapping[str, float] | Summary]] = queue.SimpleQueue()
         self._wake, self._is_closing = threading.Event(), False
         self._flushes: list[threading.Event] = []
@@ -88,7 +88,7 @@ class EventWriter:
                 self._wake.wait(_PAUSE_SECONDS)
                 self._wake.clear()
                 is_last, flushes = self._is_closing, len(self._flushes)
-                self._write(*self._queued_events())
+                self._write(self._queued_events())
                 self._told(flushes)
         except OSError as error:
             self.problem = f"TensorBoard's event file is incomplete: {error.strerror}"
@@ -99,17 +99,22 @@ class EventWriter:
             written.set()
         del self._flushes[:count]
 
-    def _queued_events(self) -> list[Event]:
+    def _queued_events(self) -> list[bytes]:
         events = []
         while not self._queue.empty():
             wall_time, step, said = self._queue.get()
             if isinstance(said, Mapping):
-                said = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in said.items()])
-            events.append(Event(wall_time=wall_time, step=step, summary=said))
+                events.append(self._scalars.encode(wall_time, step, said))
+            else:
+                events.append(_encode(wall_time, step, summary=said))
             time.sleep(0)  # not a pause: hands the interpreter lock to the loop
         return events
 
-    def _write(self, *events: Event) -> None:
-        data = memoryview(encode_records([event.SerializeToString() for event in events]))
+    def _write(self, events: list[bytes]) -> None:
+        data = memoryview(encode_records(events))
         while data:
             data = data[self._file.write(data) :]
+
+
+def _encode(wall_time: float, step: int, **content: Any) -> bytes:
+    return Event(wall_time=wall_time, step=step, **content).SerializeToString()
