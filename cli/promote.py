@@ -15,8 +15,9 @@ from ckptop.store.errors import MissingExtra, NotFound, UsageError
 from ckptop.store.facts import store_of
 from ckptop.store.find import find_checkpoint
 from ckptop.store.names import Version
-from ckptop.store.promote import Requirement, promote_to_milestone, promote_to_production
+from ckptop.store.promote import promote_to_milestone, promote_to_production
 from ckptop.store.registry import read_registry
+from ckptop.store.requirement import Requirement
 from ckptop.store.store import Store
 
 

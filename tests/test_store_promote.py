@@ -18,13 +18,12 @@ from ckptop.store.events import read_events
 from ckptop.store.layout import RunPaths, StorePaths, release_config_path, tensors_path
 from ckptop.store.names import Version
 from ckptop.store.promote import (
-    Requirement,
-    RequirementNotMet,
     promote_to_milestone,
     promote_to_production,
 )
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.releasing import ReleaseConfig
+from ckptop.store.requirement import Requirement, RequirementNotMet
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
 
