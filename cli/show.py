@@ -20,13 +20,13 @@ from ckptop.store.facts import (
     CheckpointFacts,
     RunFacts,
     checkpoint_facts,
-    flatten,
     release_config,
     run_facts,
     store_of,
     typed,
 )
 from ckptop.store.find import find_put_away, find_release, is_release, release_at
+from ckptop.store.flatten import flatten
 from ckptop.store.records import Attempt
 from ckptop.store.registry import ReleaseLine, read_registry, release_path
 from ckptop.store.releases import release_problem

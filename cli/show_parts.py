@@ -13,7 +13,7 @@ import msgspec
 from ckptop.cli.common import print_table
 from ckptop.host.terminal import clean
 from ckptop.host.units import MISSING, cell_width, format_age, format_bytes, format_cell, format_count
-from ckptop.store.facts import flatten
+from ckptop.store.flatten import flatten
 from ckptop.store.manifest import to_number
 from ckptop.store.records import Actor
 from ckptop.store.tensor_table import TensorTable

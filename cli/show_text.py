@@ -12,7 +12,8 @@ from ckptop.cli.show_parts import Value, age, moment, plain, print_facts, print_
 from ckptop.host.terminal import clean
 from ckptop.host.units import MISSING, format_bytes, format_cell, format_count, format_duration, format_percent
 from ckptop.store.checkpoint_info import CheckpointInfo
-from ckptop.store.facts import CheckpointFacts, Kept, RunFacts, flatten, is_there, typed
+from ckptop.store.facts import CheckpointFacts, Kept, RunFacts, is_there, typed
+from ckptop.store.flatten import flatten
 from ckptop.store.layout import StorePaths
 from ckptop.store.records import LIVE_PHASES, Attempt, Mode, RunRecord
 from ckptop.store.registry import Registry, ReleaseLine

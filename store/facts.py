@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of
 from ckptop.store.errors import StoreError
@@ -24,9 +23,6 @@ from ckptop.store.registry import Registry, ReleaseLine, read_registry, release_
 from ckptop.store.releasing import ReleaseConfig
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView
-
-MOST_LEVELS = 32
-"""Levels of a configuration that are shown; a stranger's may hold a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +156,6 @@ def release_config(paths: StorePaths, release: ReleaseLine) -> ReleaseConfig | N
         config = read_json(release_config_path(release_path(paths, release)), ReleaseConfig)
         return config if config.sha256 == release.sha256 else None
     return None
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "", levels: int = MOST_LEVELS) -> dict[str, Any]:
-    """A configuration with dotted keys, `model.hidden`; what is nested too deeply is an ellipsis."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value and levels > 1:
-            flat |= flatten(value, f"{prefix}{key}.", levels - 1)
-        else:
-            flat[f"{prefix}{key}"] = value if _is_shallow(value, levels) else "…"
-    return flat
-
-
-def _is_shallow(value: object, levels: int) -> bool:
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in items)
 
 
 def typed(command: Command) -> str:

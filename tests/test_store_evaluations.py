@@ -31,8 +31,9 @@ from ckptop.store.find import find_checkpoint
 from ckptop.store.fs import FileSystem
 from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.manifest import Manifest, Ranking
-from ckptop.store.promote import Requirement, RequirementNotMet, promote_to_milestone
+from ckptop.store.promote import promote_to_milestone
 from ckptop.store.records import DataSource
+from ckptop.store.requirement import Requirement, RequirementNotMet
 from ckptop.store.retention import Policy
 from ckptop.store.seal import seal
 from ckptop.store.store import Store

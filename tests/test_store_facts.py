@@ -12,13 +12,13 @@ from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.facts import (
     MOST_LEVELS,
     checkpoint_facts,
-    flatten,
     registry_of,
     releases_of,
     run_facts,
     store_of,
     typed,
 )
+from ckptop.store.flatten import flatten
 from ckptop.store.layout import StorePaths
 from ckptop.store.names import Version
 from ckptop.store.promote import promote_to_milestone, promote_to_production
