@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.geometry import Region
 
-from ckptop.tui.chart_canvas import PIXELS, Marker, draw_layer
+from ckptop.tui.ascii_art import Marker
+from ckptop.tui.chart_canvas import PIXELS, draw_layer
 from ckptop.tui.chart_cells import Row, blank_rows, changed_spans, put, to_strips
 from ckptop.tui.chart_compose import NO_DATA, NOT_FINITE, ChartMemory, compose, series_tokens
 from ckptop.tui.chart_marks import cut_name

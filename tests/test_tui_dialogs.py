@@ -194,7 +194,7 @@ async def test_flipped_bytes_are_found_and_marked_bad(dashboard: Dashboard, stor
 
 async def test_the_plan_is_made_while_the_rules_are_typed(dashboard: Dashboard) -> None:
     await open_dialog(dashboard, PruneScreen, "D")
-    await dashboard.until(lambda: "in the last 3" in sheet(dashboard), "the plan")
+    await dashboard.until(lambda: "past the last 3" in sheet(dashboard), "the plan")
     first = sheet(dashboard)
 
     await type_into(dashboard, "last", "5")
@@ -252,7 +252,7 @@ async def test_enter_goes_from_field_to_field_to_the_button_that_keeps_all(dashb
     before = training(store)
     await open_dialog(dashboard, PruneScreen, "D")
 
-    await dashboard.press("enter", "enter", "enter", "tab")
+    await dashboard.press(*["enter"] * 4, "tab")
     assert isinstance(dashboard.app.screen.focused, Buttons)
     await dashboard.press("enter")
     await back_on_main(dashboard)
@@ -445,7 +445,7 @@ def test_the_child_is_our_own_interpreter() -> None:
 # Read-only stores.
 
 
-@pytest.mark.parametrize("key", ["r", "D", "p", "d"])
+@pytest.mark.parametrize("key", ["r", "D", "p", "d", "P"])
 async def test_on_a_read_only_store_every_action_says_why_it_is_off(
     dashboard: Dashboard, store: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:

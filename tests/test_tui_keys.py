@@ -24,6 +24,7 @@ from ckptop.tui.screens.train import TrainScreen
 from ckptop.tui.screens.why import WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.detail import Detail
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.form import Choice
 from ckptop.tui.widgets.hardware import HardwarePane
@@ -508,7 +509,7 @@ async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -
     await dashboard.press("question_mark")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "help")
     pages = [dashboard.text("#keys")]
-    for _ in range(6):
+    for _ in range(9):
         await dashboard.press("pagedown")
         pages.append(dashboard.text("#keys"))
 
@@ -518,7 +519,7 @@ async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -
 
 
 def every_binding() -> list[Binding]:
-    owners = (CkptopApp, MainScreen, RunsList, Plots, EnlargedPlot, CheckpointTable, HardwarePane)
+    owners = (CkptopApp, MainScreen, RunsList, Plots, EnlargedPlot, CheckpointTable, Detail, HardwarePane)
     own = [item for owner in owners for item in owner.__dict__["BINDINGS"]]
     return [item for item in [*own, *MOVEMENT] if isinstance(item, Binding)]
 
@@ -531,7 +532,7 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
 
 
 def test_no_two_bindings_of_one_pane_share_a_key() -> None:
-    for owner in (RunsList, Plots, EnlargedPlot, CheckpointTable, HardwarePane):
+    for owner in (RunsList, Plots, EnlargedPlot, CheckpointTable, Detail, HardwarePane):
         bindings = [item for cls in (owner, MainScreen, CkptopApp) for item in cls.__dict__["BINDINGS"]]
         if issubclass(owner, CursorList):
             bindings += MOVEMENT

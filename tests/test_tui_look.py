@@ -18,7 +18,7 @@ from ckptop.store.manifest import encode
 from ckptop.store.records import Status
 from ckptop.store.views import read_run
 from ckptop.tui.look import Asked, StoreLook
-from ckptop.tui.model import RunRow, Snapshot
+from ckptop.tui.model import RunRow, Snapshot, Verdict
 
 ALL = Asked(changed=frozenset({""}))
 CNN = next(plan for plan in DEFAULT_RUNS if plan.name == "digits-cnn")
@@ -245,7 +245,7 @@ def test_what_verification_found_is_shown_until_it_is_sound_again(look: StoreLoo
     assert first is not None
     key = first.table.rows[1].key
 
-    damaged = look.read(replace(ALL, damaged={"digits-cnn": {key: "bytes differ"}})).detail
+    damaged = look.read(replace(ALL, verdicts={"digits-cnn": {key: Verdict(0.0, "bytes differ")}})).detail
     sound = look.read(ALL).detail
 
     assert damaged is not None

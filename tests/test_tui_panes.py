@@ -13,12 +13,12 @@ from textual.geometry import Size
 
 from ckptop.host.units import cell_width
 from ckptop.store.checkpoint_info import CheckpointInfo
+from ckptop.tui.hardware_lines import full_lines, one_line
 from ckptop.tui.model import CheckpointRow, CheckpointTableModel, RunDetail, RunRow, Snapshot
 from ckptop.tui.sorting import sort_runs
 from ckptop.tui.text import Line, plain
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.facts import Facts
-from ckptop.tui.widgets.hardware import full_lines, one_line
 from ckptop.tui.widgets.header import Header
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 from ckptop.tui.widgets.runs_list import RunsList

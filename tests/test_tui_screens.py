@@ -58,3 +58,13 @@ async def until_complete(pilot: Pilot[None]) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
 def test_the_main_screen(snap_compare: SnapCompare, app: CkptopApp, size: tuple[int, int]) -> None:
     assert snap_compare(app, terminal_size=size, run_before=until_complete)
+
+
+async def until_detail(pilot: Pilot[None]) -> None:
+    await until_complete(pilot)
+    await pilot.press("3", "enter", "l")  # facts name a path that differs from test to test
+    await pilot.pause()
+
+
+def test_everything_known_of_a_checkpoint(snap_compare: SnapCompare, app: CkptopApp) -> None:
+    assert snap_compare(app, terminal_size=(80, 24), run_before=until_detail)

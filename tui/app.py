@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,11 +25,15 @@ from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES, Theme
 
+from ckptop.tui.ascii_art import ASCII_VARIABLE, MARKERS
 from ckptop.tui.keys import binding
+from ckptop.tui.memory import Layout, layout_path, read_layout
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.main import MainScreen
+from ckptop.tui.settings import Settings, read_settings, settings_path
 from ckptop.tui.style import CSS
-from ckptop.tui.theme import CKPTOP_DARK, THEMES
+from ckptop.tui.text import draw_with
+from ckptop.tui.theme import CKPTOP_DARK, THEMES, recoloured
 from ckptop.tui.tight_update import TightUpdate
 from ckptop.tui.trainers import Tasks
 
@@ -51,11 +56,13 @@ class StrippingFilter(LineFilter):
         ]
 
 
-def wanted_theme() -> str:
-    """The theme of `$CKPTOP_THEME`, ours or one of Textual's; our dark one where it names none."""
-    wanted = os.environ.get(THEME_VARIABLE, "")
-    known = {theme.name for theme in THEMES} | BUILTIN_THEMES.keys()
-    return wanted if wanted in known else CKPTOP_DARK.name
+THEME_NAMES = frozenset({theme.name for theme in THEMES} | BUILTIN_THEMES.keys())
+
+
+def wanted_theme(*others: str | None) -> str:
+    """The theme of `$CKPTOP_THEME`, else the first of the others that there is, else our dark one."""
+    wanted = (os.environ.get(THEME_VARIABLE), *others)
+    return next((name for name in wanted if name in THEME_NAMES), None) or CKPTOP_DARK.name
 
 
 class CkptopApp(App[None]):
@@ -69,27 +76,62 @@ class CkptopApp(App[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("q,ctrl+c", "quit", "app.quit", "Quit", "Quit; trainers go on"),
+        binding("colon,ctrl+p", "palette", "app.palette", "Palette", "Find a command by its name"),
         binding("ctrl+z", "suspend_process", "app.suspend", "Suspend", "Back to the shell; fg returns"),
     ]
 
-    def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
+    def __init__(
+        self,
+        reader: StoreReader,
+        tasks: Tasks = tuple,
+        *,
+        settings: Settings | None = None,
+        layout: Layout | None = None,
+        remember: Path | None = None,
+    ) -> None:
         """The dashboard of one store.
 
         Args:
             reader: What reads it.
             tasks: Names the tasks that can be trained.
+            settings: What a person set.
+            layout: How it was left; None where it was never opened.
+            remember: Where to keep how it is left; None forgets it.
         """
+        self.hues = (settings or Settings()).palette
+        """Name of the palette whose hues every theme has."""
+        chosen = layout.theme if layout is not None else None
+        # Before anything is made of it: a theme set later would have the style sheet parsed twice.
+        self.set_reactive(CkptopApp.theme, wanted_theme((settings or Settings()).theme, chosen))
         super().__init__()
-        self._reader, self._tasks = reader, tasks
+        self.keys_by_id = dict((settings or Settings()).keys)
+        """Keys that a person changed, by the id of the binding."""
+        if self.keys_by_id:
+            self.set_keymap(self.keys_by_id)
+        self._reader, self._tasks, self._left, self._remember = reader, tasks, layout, remember
 
     @property
     def available_themes(self) -> dict[str, Theme]:
-        """Ours from the very start: a theme set later would have the style sheet parsed twice."""
-        return {theme.name: theme for theme in THEMES} | super().available_themes
+        """Ours from the very start, and all in the hues of the palette that was set."""
+        themes = {theme.name: theme for theme in THEMES} | super().available_themes
+        return {name: recoloured(theme, self.hues) for name, theme in themes.items()}
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen; pushing it on top of an empty one would paint twice."""
-        return MainScreen(self._reader, self._tasks)
+        return MainScreen(self._reader, self._tasks, layout=self._left, remember=self._remember)
+
+    async def action_quit(self) -> None:
+        """Leave; how it is left is remembered."""
+        main = self.screen_stack[0]
+        if isinstance(main, MainScreen):
+            main.remember_at_once()
+        await super().action_quit()
+
+    def action_palette(self) -> None:
+        """Find a command by its name, and do it."""
+        from ckptop.tui.screens.palette import open_palette
+
+        open_palette(self)
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         # Textual's own name: the only place where every partial repaint passes.
@@ -109,9 +151,22 @@ def run_dashboard(store_path: Path, *, tasks: Tasks = tuple) -> int:
 
     Returns:
         The exit code: 0, or 1 where the dashboard itself failed.
+
+    Raises:
+        UsageError: Something in the settings file is wrong; it names file and line.
     """
+    settings = read_settings(settings_path(), themes=THEME_NAMES, check_keys=_check_keys)
+    if settings.markers in MARKERS and not os.environ.get(ASCII_VARIABLE):
+        draw_with(MARKERS[settings.markers])
+    remember = layout_path(store_path)
     # With SIGHUP ignored (nohup) and its terminal gone, Textual would spin on a dead descriptor.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    app = CkptopApp(StoreReader(store_path), tasks)
-    app.run()
+    app = CkptopApp(StoreReader(store_path), tasks, settings=settings, layout=read_layout(remember), remember=remember)
+    app.run(mouse=settings.mouse)
     return app.return_code or 0
+
+
+def _check_keys(keys: Mapping[str, str]) -> tuple[str, str] | None:
+    from ckptop.tui.keymap import what_is_wrong
+
+    return what_is_wrong(keys)

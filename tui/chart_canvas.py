@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
+from ckptop.tui.ascii_art import Marker
 from ckptop.tui.chart_series import Ints
-
-Marker = Literal["braille", "hd", "ascii"]
-"""Braille dots; quadrant blocks ("hd" in plotext's words); one plain character a cell."""
 
 PIXELS: dict[Marker, tuple[int, int]] = {"braille": (2, 4), "hd": (2, 2), "ascii": (1, 1)}
 """Pixels of one cell, across and down."""

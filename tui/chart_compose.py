@@ -14,8 +14,9 @@ from rich.cells import cell_len
 
 from ckptop.tui import chart_curves as curves
 from ckptop.tui import chart_marks as marks
+from ckptop.tui.ascii_art import Marker
 from ckptop.tui.chart_axis import GUTTER, SMALLEST, Scale, tick_labels, wants_log, y_ticks
-from ckptop.tui.chart_canvas import Curve, Marker, draw_layer
+from ckptop.tui.chart_canvas import Curve, draw_layer
 from ckptop.tui.chart_cells import Row, blank_rows, lay, put
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_limits import Limits
@@ -217,4 +218,5 @@ def _axis_marks(model: ChartModel, glyphs: Glyphs) -> Iterator[Marks]:
     for series in model.series:
         yield Marks(nonfinite_x(series), glyphs.nan, "error")
     yield Marks(np.array(model.milestones), glyphs.milestone, "foreground")
+    yield Marks(np.array(model.doomed), glyphs.doomed, "error")
     yield Marks(np.array(model.checkpoints), glyphs.checkpoint, "muted")

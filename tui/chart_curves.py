@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ckptop.tui.ascii_art import Marker
 from ckptop.tui.chart_axis import Scale
-from ckptop.tui.chart_canvas import PIXELS, Curve, Marker
+from ckptop.tui.chart_canvas import PIXELS, Curve
 from ckptop.tui.chart_series import LARGEST, Floats, Ints, Reduced, bucket_of, reduce_min_max
 
 

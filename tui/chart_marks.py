@@ -49,14 +49,15 @@ class Glyphs:
     checkpoint: str
     nan: str
     cut: str
+    doomed: str
 
     @classmethod
     def of(cls, *, ascii_only: bool) -> Glyphs:
         """The set for a terminal that can or cannot show more than ASCII."""
         best, milestone, checkpoint = (GLYPHS[name][ascii_only] for name in ("best", "milestone", "checkpoint"))
         if ascii_only:
-            return cls(".", "-", "|", best, milestone, checkpoint, "x", "~")
-        return cls("┈", "─", "│", best, milestone, checkpoint, "×", "…")
+            return cls(".", "-", "|", best, milestone, checkpoint, "x", "~", "X")
+        return cls("┈", "─", "│", best, milestone, checkpoint, "×", "…", GLYPHS["crashed"][0])
 
 
 def draw_grid(rows: list[Row], plot: Plot, glyphs: Glyphs) -> None:

@@ -33,6 +33,8 @@ class ChartModel:
     """x of each committed checkpoint."""
     milestones: tuple[float, ...] = ()
     """x of each milestone; where one meets a checkpoint, it is drawn."""
+    doomed: tuple[float, ...] = ()
+    """x of each checkpoint that a plan would delete."""
     x_label: str = "step"
     """Unit of x: "step", "epoch", or a unit of time."""
     log: bool | None = None

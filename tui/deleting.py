@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_bytes
 from ckptop.tui.front import Front, bytes_of, counted
-from ckptop.tui.model import CheckpointRow
+from ckptop.tui.model import CheckpointRow, RunRow
+from ckptop.tui.undoing import Undoing
 
 if TYPE_CHECKING:
+    from ckptop.store.run_trash import DeletedRun
+    from ckptop.store.store import Store
     from ckptop.store.trash import TrashEntry
     from ckptop.store.views import RunView
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """One deletion that can be taken back."""
-
-    view: RunView
-    entries: Sequence[TrashEntry]
-
-
 class Deleting:
-    """Deletions of one main screen, the last of which `u` takes back."""
+    """Deletions of one main screen."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._undos: list[Undo] = []
+    def __init__(self, front: Front, undoing: Undoing) -> None:
+        self._front, self._undoing = front, undoing
 
     def delete(self, rows: Sequence[CheckpointRow]) -> None:
         """Move these checkpoints to the trash, once confirmed."""
@@ -75,7 +68,7 @@ class Deleting:
         from ckptop.store.actions import prune
         from ckptop.tui.screens.prune import PruneScreen
 
-        policy = await self._front.ask(PruneScreen(view))
+        policy = await self._front.ask(PruneScreen(view, self._front.detail))
         if policy is not None:
             carried_out = await self._front.in_thread(prune, view, [policy])
             self._tell_deleted(view, carried_out[1] if carried_out is not None else None)
@@ -87,28 +80,81 @@ class Deleting:
         if not entries:
             self._front.say("Nothing was deleted: it is gone already.", "warning")
             return
-        self._undos.append(Undo(view, tuple(entries)))
+        self._undoing.remember(lambda: self._restore(view, entries))
         gone = {entry.info.inode for entry in entries}
         kept = {info.inode for info in view.checkpoints if info.inode in gone} - _only_in(view, entries)
         freed = bytes_of([entry.info for entry in entries if entry.info.inode not in kept])
         self._front.say(f"{len(entries):,} in trash, {format_bytes(freed)} freed once emptied. u undoes.")
 
-    def undo(self) -> None:
-        """Take the last deletion of this session back."""
-        if not self._undos:
-            self._front.say("Nothing to undo.", "warning")
-            return
-        self._front.start(self._undo(self._undos.pop()))
-
-    async def _undo(self, undo: Undo) -> None:
+    async def _restore(self, view: RunView, entries: Sequence[TrashEntry]) -> bool:
         from ckptop.store.actions import restore_checkpoints
 
-        restored = await self._front.in_thread(restore_checkpoints, undo.view, undo.entries)
-        self._front.wake([undo.view.name])
-        if restored is None:
-            self._undos.append(undo)  # it failed, with the reason said; it may go better the next time
+        restored = await self._front.in_thread(restore_checkpoints, view, entries)
+        self._front.wake([view.name])
         if restored is not None:
             self._front.say(f"{len(restored):,} back from the trash.")
+        return restored is not None
+
+    # Whole runs.
+
+    def delete_runs(self, rows: Sequence[RunRow]) -> None:
+        """Move these runs with all they hold to the trash, once confirmed."""
+        refusal = self._front.refusal()
+        live = [row for row in rows if row.is_live]
+        if refusal is not None:
+            self._front.say(refusal, "warning")
+        elif live:
+            self._front.say(f"{live[0].label} is {live[0].state}; x stops it first.", "warning")
+        elif rows:
+            self._front.start(self._delete_runs(rows))
+
+    async def _delete_runs(self, rows: Sequence[RunRow]) -> None:
+        from ckptop.store.store import Store
+        from ckptop.tui.screens.confirm import Confirm
+
+        several = len(rows) > 1
+        files = counted(sum(row.checkpoints for row in rows), "checkpoint")
+        named = counted(len(rows), "run") if several else f"run {rows[0].label}"
+        size = format_bytes(sum(row.size_bytes for row in rows))
+        if await self._front.ask(
+            Confirm(
+                f"Move {named} ({files}, {size}) to trash?",
+                note="Its logs and curves go with it; releases made from it stay.",
+                no=f"No, keep {'all' if several else 'it'}",
+                yes=f"Move {len(rows):,} to trash" if several else "Move to trash",
+                undoable=True,
+            )
+        ):
+            store = Store(self._front.reader.look.root)
+            deleted = await self._front.in_thread(_delete_runs, store, [row.name for row in rows])
+            self._front.wake([""])
+            if deleted:
+                self._undoing.remember(lambda: self._restore_runs(store, deleted))
+                gone = counted(len(deleted), "run") if several else rows[0].label
+                self._front.say(f"{gone} in trash. u undoes; t lists it.")
+
+    async def _restore_runs(self, store: Store, deleted: Sequence[DeletedRun]) -> bool:
+        restored = await self._front.in_thread(_restore_runs, store, deleted)
+        self._front.wake([""])
+        if restored is not None:
+            self._front.say(f"{counted(len(restored), 'run')} back from the trash.")
+        return restored is not None
+
+
+def _delete_runs(store: Store, names: Sequence[str]) -> list[DeletedRun]:
+    """Each is looked at before the first is moved: where one is refused, none goes."""
+    from ckptop.store.run_trash import delete_run, require_deletable
+
+    views = [store.run(name) for name in names]
+    for view in views:
+        require_deletable(store.paths, view)
+    return [delete_run(store.paths, view) for view in views]
+
+
+def _restore_runs(store: Store, deleted: Sequence[DeletedRun]) -> list[RunView]:
+    from ckptop.store.run_trash import restore_run
+
+    return [restore_run(store.paths, run) for run in deleted]
 
 
 def _warning(named: Sequence[str], count: int) -> str:

@@ -79,6 +79,10 @@ class Front:
         """These runs have changed; the empty name is the store itself."""
         self.reader.wake(names)
 
+    def show_progress(self, text: str) -> None:
+        """Show how far something is that takes its time; empty when it is over."""
+        self._screen.show_progress(text)
+
     async def in_thread(self, function: Callable[..., T], *arguments: object) -> T | None:
         """Run a call of the store outside the event loop; None where it failed, with the error said."""
         try:

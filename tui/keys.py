@@ -6,9 +6,12 @@ so a key cannot be named where it does not work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 
 _KEY_NAMES = {
     "enter": "Enter",
@@ -34,6 +37,8 @@ _KEY_NAMES = {
     "equals_sign": "=",
     "less_than_sign": "<",
     "greater_than_sign": ">",
+    "full_stop": ".",
+    "colon": ":",
 }
 
 
@@ -44,9 +49,22 @@ def key_name(key: str) -> str:
     return f"Ctrl-{key[5:].upper()}" if key.startswith("ctrl+") else key
 
 
-def shown_key(item: Binding) -> str:
-    """How the key of a binding is written in the footer: in words of its own, else the first of its keys."""
+def shown_key(item: Binding, changed: Mapping[str, str] = MappingProxyType({})) -> str:
+    """How the key of a binding is written in the footer: the first of its keys.
+
+    Args:
+        item: The binding; it may have words of its own for its key.
+        changed: Keys that a person changed, by the id of the binding.
+    """
+    if item.id is not None and item.id in changed:
+        return key_name(changed[item.id].split(",")[0])
     return item.key_display or key_name(item.key.split(",")[0])
+
+
+def changed_keys(node: DOMNode) -> Mapping[str, str]:
+    """Keys that a person changed, by the id of the binding; none where the app is not ours."""
+    changed: Mapping[str, str] = getattr(node.app, "keys_by_id", {})
+    return changed
 
 
 def binding(
@@ -100,3 +118,14 @@ SORTING: list[BindingType] = [
 ]
 
 COPY = binding("y", "screen.copy", "pane.copy", "Copy", "Copy to the terminal's clipboard")
+
+
+def marking(*, show: bool) -> list[BindingType]:
+    """Marking in a list; `show` gives it a place in the footer."""
+    return [
+        binding("space", "mark", "list.mark", "Mark", "Mark this one and step on", show=show),
+        binding("v", "range", "list.range", "Range", "Mark all from the last mark to here"),
+        binding("asterisk", "mark_all", "list.mark-all", "All", "Mark all, or none"),
+        binding("n", "next_mark(1)", "list.next-mark", "Next mark", "Go to the next marked one"),
+        binding("N", "next_mark(-1)", "list.previous-mark", "Previous mark", "Go to the previous marked one"),
+    ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 RUNS, PLOTS, CHECKPOINTS, HARDWARE, FACTS = "runs", "plots", "checkpoints", "hardware", "facts"
 ENLARGED = "enlarged"
 """The chosen chart alone; shown only in full size."""
+DETAIL = "detail"
+"""The checkpoint under the cursor; beside the table where there is room, else only in full size."""
 PANES = (RUNS, PLOTS, CHECKPOINTS, HARDWARE)
 """The panes with a digit, in their order."""
 
@@ -27,7 +29,9 @@ SMALLEST = Size(60, 14)
 """Body below which runs stand alone: a screen of 60x16."""
 
 LEFT_WIDTH, WIDE_LEFT_WIDTH = 46, 50
-WIDE = Size(160, 48)
+WIDE = Size(180, 48)
+TABLE_WIDTH, DETAIL_WIDTH = 72, 70
+"""Cells that the table needs beside a detail, and cells of the detail at most."""
 LEAST_HARDWARE_ROWS, HARDWARE_ROWS = 7, 11
 """Without a GPU, and with one."""
 CHECKPOINT_ROWS = 14
@@ -85,12 +89,15 @@ def _two_columns(body: Region, wants: Wants) -> dict[str, Region]:
     runs = body.height - hardware - facts
     table = max(CHECKPOINT_ROWS, body.height // 3)
     right = body.width - left - 1
+    beside = min(DETAIL_WIDTH, right - TABLE_WIDTH - 1) if wide else 0
     regions = {
         RUNS: Region(0, body.y, left, runs),
         PLOTS: Region(left + 1, body.y, right, body.height - table),
-        CHECKPOINTS: Region(left + 1, body.bottom - table, right, table),
+        CHECKPOINTS: Region(left + 1, body.bottom - table, right - (beside + 1 if beside else 0), table),
         HARDWARE: Region(0, body.bottom - hardware, left, hardware),
     }
+    if beside:
+        regions[DETAIL] = Region(body.right - beside, body.bottom - table, beside, table)
     if facts:
         regions[FACTS] = Region(0, body.y + runs, left, facts)
     return regions

@@ -7,6 +7,7 @@ with that run.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,18 @@ from ckptop.store.records import Metric
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
+from ckptop.tui.elsewhere import ElsewhereReader
 from ckptop.tui.logs import RunLogs, last_values_of
-from ckptop.tui.model import LIVE_STATES, CheckpointTableModel, Hardware, RunDetail, RunRow, Snapshot
+from ckptop.tui.model import (
+    LIVE_STATES,
+    CheckpointTableModel,
+    Elsewhere,
+    Hardware,
+    RunDetail,
+    RunRow,
+    Snapshot,
+    Verdict,
+)
 from ckptop.tui.powers import powers_of
 from ckptop.tui.presenting import run_row, table_model, unreadable_row
 from ckptop.tui.run_facts import run_facts, why_of
@@ -43,8 +54,8 @@ class Asked:
     """Runs that changed; the empty name is the store itself."""
     selected: str | None = None
     visible: tuple[str, ...] = ()
-    damaged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What verification found wrong, by run and checkpoint key."""
+    verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    """What verification found, by run and checkpoint key."""
     overlaid: tuple[str, ...] = ()
     """Runs whose curves lie over those of the selected one."""
 
@@ -69,6 +80,7 @@ class StoreLook:
         self._views = RunViews(Store(root))
         self._rows: dict[str, RunRow] = {}
         self._logs = RunLogs()
+        self._elsewhere = ElsewhereReader()
         self._log_problems: dict[str, str] = {}
         self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
@@ -80,8 +92,9 @@ class StoreLook:
         """Look at the hardware."""
         if self._sampler is None:  # psutil takes 30 ms to import: not before the first paint
             self._sampler = HardwareSampler(self.root)
-        live = any(row.is_live for row in self._rows.values())
-        self._hardware = self._sampler.sample(time.monotonic(), live=live)
+        live = [row for row in self._rows.values() if row.is_live]
+        pids = [row.pid for row in live if row.pid is not None]
+        self._hardware = self._sampler.sample(time.monotonic(), live=bool(live), pids=pids)
 
     def read(self, asked: Asked, *, with_logs: bool = True) -> Snapshot:
         """The store now; the same object as before where nothing that shows has changed.
@@ -217,6 +230,7 @@ class StoreLook:
                 curves=curves,
                 view=view,
                 powers=powers_of(view, self._views.store.problem),
+                elsewhere=self._elsewhere_of(view) if with_logs else None,
             )
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             row = unreadable_row(name, error)
@@ -224,20 +238,24 @@ class StoreLook:
             detail = RunDetail(row, root, (("problem", row.problem or ""),))
         return self._unchanged(detail)
 
+    def _elsewhere_of(self, view: RunView) -> Elsewhere | None:
+        host = view.status.process.host if view.status is not None else os.uname().nodename
+        return None if host == os.uname().nodename else self._elsewhere.read(view.paths.system, host)
+
     def _unchanged(self, new: RunDetail) -> RunDetail:
         """The detail shown already where `new` says the same."""
         old = self._detail
         if old is None or (old.row, old.facts, old.table, old.curves) != (new.row, new.facts, new.table, new.curves):
             return new
-        return old if old.powers == new.powers else new
+        return old if (old.powers, old.elsewhere) == (new.powers, new.elsewhere) else new
 
     def _table_of(self, view: RunView, asked: Asked) -> CheckpointTableModel:
-        damaged = asked.damaged.get(view.name, {})
+        verdicts = asked.verdicts.get(view.name, {})
         releases = tuple(line for line in self._all_releases() if line.run == view.name)
-        key = (view.name, view.checkpoints, view.trash_count, damaged, releases)
+        key = (view.name, view.checkpoints, view.trash_count, verdicts, releases)
         if self._table is None or self._table[0] != key:
             production = self._views.store.paths.production
-            self._table = key, table_model(view, self._best_of(view), damaged, releases, production)
+            self._table = key, table_model(view, self._best_of(view), verdicts, releases, production)
         return self._table[1]
 
     def _all_releases(self) -> tuple[ReleaseLine, ...]:

@@ -6,6 +6,7 @@ whatever did not change. Structs instead of data classes: ten of these would tak
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import msgspec
 
 from ckptop.host.gpus import GpuSample
 from ckptop.host.machine import DiskSpace, HostSample
+from ckptop.host.processes import ProcessSample
 
 if TYPE_CHECKING:  # NumPy takes 0.1 s to import: charts come after the first paint
     from ckptop.store.checkpoint_info import CheckpointInfo
@@ -50,6 +52,20 @@ class RunRow(msgspec.Struct, frozen=True, eq=False):
     eta_seconds: float | None = None
     best: float | None = None
     metric: str | None = None
+    lower_is_better: bool = False
+    """Of its metric."""
+    task: str = ""
+    sweep: str | None = None
+    """The search it is a trial of."""
+    epoch: int = 0
+    values: Mapping[str, float] = msgspec.field(default_factory=dict)
+    """Metrics of its newest checkpoint and numbers of its configuration, by name as they are: to filter by."""
+    pinned: bool = False
+    """Whether it holds a pinned checkpoint, so that nothing deletes it."""
+    checkpoints: int = 0
+    """How many it has."""
+    size_bytes: int = 0
+    """What they hold, each inode once."""
     trend: tuple[float, ...] = ()
     created: float = 0.0
     root: str = ""
@@ -61,6 +77,15 @@ class RunRow(msgspec.Struct, frozen=True, eq=False):
     def is_live(self) -> bool:
         """Whether its trainer is there."""
         return self.state in LIVE_STATES
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a verification found of a checkpoint's bytes."""
+
+    time: float
+    """When, seconds since the epoch."""
+    problem: str | None = None
+    """None where they are what was written."""
 
 
 class CheckpointRow(msgspec.Struct, frozen=True, eq=False):
@@ -79,6 +104,8 @@ class CheckpointRow(msgspec.Struct, frozen=True, eq=False):
     size_bytes: int = 0
     time: float = 0.0
     problem: str | None = None
+    verified: float | None = None
+    """When its bytes were found to be what was written, in this session; seconds since the epoch."""
 
 
 class CheckpointTableModel(msgspec.Struct, frozen=True, eq=False):
@@ -92,6 +119,8 @@ class CheckpointTableModel(msgspec.Struct, frozen=True, eq=False):
     best_column: int | None = None
     size_bytes: int = 0
     """Each inode once."""
+    tiers: tuple[tuple[str, int, int], ...] = ()
+    """Of each tier its name, how many it has, and the bytes they hold, each inode once."""
     trash_count: int = 0
 
 
@@ -110,6 +139,8 @@ class RunDetail(msgspec.Struct, frozen=True, eq=False):
     """As the store read it; None where it could not."""
     powers: Powers | None = None
     """What may be done to its trainer from here; None with `view`."""
+    elsewhere: Elsewhere | None = None
+    """The machine it trains on, where that is another one."""
 
 
 class GpuHistory(msgspec.Struct, frozen=True):
@@ -117,6 +148,8 @@ class GpuHistory(msgspec.Struct, frozen=True):
 
     utilization: tuple[float, ...]
     """0 to 1, one a bucket of 15 s."""
+    memory: tuple[float, ...] = ()
+    """Share in use, likewise."""
 
 
 class Hardware(msgspec.Struct, frozen=True):
@@ -130,9 +163,20 @@ class Hardware(msgspec.Struct, frozen=True):
     memory_history: tuple[float, ...] = ()
     """Share of the host's memory in use, 0 to 1, one a bucket of 15 s, oldest first."""
     gpu_history: tuple[GpuHistory, ...] = ()
+    processes: tuple[ProcessSample, ...] = ()
+    """Trainers at work on this machine, and whoever else holds memory of a GPU."""
     full_in_seconds: float | None = None
     """When the disk is full at the rate of the last minutes; None where it does not fill."""
     fill_bytes_per_second: float = 0.0
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """Another machine, as a run on it told last."""
+
+    host: str
+    time: float
+    """When, seconds since the epoch, by the clock of that machine."""
+    hardware: Hardware
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -145,6 +145,29 @@ def values_text(title: str, model: ChartModel) -> str:
     from ckptop.tui.widgets.chart import title_pairs
 
     return f"{title}: " + ", ".join(f"{label} {value}" for label, value, _ in title_pairs(model))
+
+
+def plan_model(detail: RunDetail, doomed: frozenset[str]) -> ChartModel:
+    """The curve of a run's metric, or its loss, with what a plan would delete marked on it.
+
+    Args:
+        detail: The run; its curves are there.
+        doomed: Keys of the checkpoints that would go.
+    """
+    from ckptop.tui.curve_models import chart_model
+
+    curves, marks = detail.curves, marks_of(detail)
+    assert curves is not None  # noqa: S101  asked for by the caller
+    named = [group for group in curves.groups if curves.metric in {curve.name for curve in group.curves}]
+    going = [mark for mark in (*marks.checkpoints, *marks.milestones) if mark.key in doomed]
+    staying = replace(
+        marks,
+        checkpoints=tuple(mark for mark in marks.checkpoints if mark.key not in doomed),
+        milestones=tuple(mark for mark in marks.milestones if mark.key not in doomed),
+    )
+    group = (named or list(curves.groups))[0]
+    model = chart_model(curves, group, staying, axis="step", log=None, smoothing=SMOOTHINGS[DEFAULT_SMOOTHING])
+    return replace(model, doomed=tuple(float(mark.step) for mark in going), stops=())
 
 
 def marks_of(detail: RunDetail) -> Marks:

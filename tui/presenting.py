@@ -12,15 +12,18 @@ from ckptop.host.terminal import clean
 from ckptop.host.units import distinct_decimals
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.layout import manifest_path
-from ckptop.store.manifest import to_number
+from ckptop.store.manifest import TIERS, to_number
 from ckptop.store.registry import ReleaseLine
 from ckptop.store.views import RunView
-from ckptop.tui.model import CheckpointRow, CheckpointTableModel, RunRow
+from ckptop.tui.model import CheckpointRow, CheckpointTableModel, RunRow, Verdict
 
 TEXT_LIMIT = 300
 """Characters of any one string out of a file."""
 
 MOST_METRIC_COLUMNS = 6
+
+LARGEST_NUMBER = 1e300
+"""Of a configuration; a stranger's whole number may be larger than any float."""
 
 
 def run_row(
@@ -43,11 +46,33 @@ def run_row(
         eta_seconds=view.eta_seconds,
         best=best.metric(view.metric.name) if best is not None and view.metric is not None else None,
         metric=clean(view.metric.name, TEXT_LIMIT) if view.metric is not None else None,
+        lower_is_better=view.metric is not None and view.metric.mode == "min",
+        task=clean(record.task, TEXT_LIMIT) if record is not None else "",
+        sweep=clean(record.sweep, TEXT_LIMIT) if record is not None and record.sweep else None,
+        epoch=status.epoch if status is not None else 0,
+        values=_values(view),
+        pinned=any(info.pinned for info in view.checkpoints),
+        checkpoints=len(view.checkpoints),
+        size_bytes=view.size_bytes,
         trend=trend,
         created=record.created if record is not None else 0.0,
         root=str(view.root.absolute()),
         pid=pid,
     )
+
+
+def _values(view: RunView) -> dict[str, float]:
+    """Numbers of a run to filter by."""
+    config = view.record.config if view.record is not None else {}
+    values = {
+        name: float(value)
+        for name, value in config.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+    }
+    newest = view.checkpoints[-1].manifest if view.checkpoints else None
+    if newest is not None:
+        values |= {name: to_number(value) for name, value in newest.metrics.items()} | newest.evaluated
+    return values
 
 
 def unreadable_row(name: str, error: Exception) -> RunRow:
@@ -59,7 +84,7 @@ def unreadable_row(name: str, error: Exception) -> RunRow:
 def table_model(
     view: RunView,
     best: CheckpointInfo | None,
-    damaged: Mapping[str, str],
+    verdicts: Mapping[str, Verdict],
     releases: Sequence[ReleaseLine],
     production: Path,
 ) -> CheckpointTableModel:
@@ -68,7 +93,7 @@ def table_model(
     Args:
         view: The run.
         best: Its best checkpoint.
-        damaged: What verification found wrong, by checkpoint key.
+        verdicts: What verification found, by checkpoint key.
         releases: Those made from this run.
         production: The store's directory of releases.
     """
@@ -76,7 +101,7 @@ def table_model(
     latest = view.latest
     best_key = best.key if best is not None else None
     latest_key = latest.key if latest is not None else None
-    rows = [_row(info, names, best_key, latest_key, damaged.get(info.key)) for info in reversed(view.checkpoints)]
+    rows = [_row(info, names, best_key, latest_key, verdicts.get(info.key)) for info in reversed(view.checkpoints)]
     if releases:
         rows += [_release_row(release, names, production) for release in releases]
         rows.sort(key=lambda row: (row.epoch, row.step, row.time), reverse=True)
@@ -87,8 +112,20 @@ def table_model(
         decimals=tuple(_decimals(view, name) for name in names),
         best_column=best_column,
         size_bytes=view.size_bytes + sum(release.size_bytes for release in releases),
+        tiers=_tiers(rows),
         trash_count=view.trash_count,
     )
+
+
+def _tiers(rows: Sequence[CheckpointRow]) -> tuple[tuple[str, int, int], ...]:
+    found = []
+    for tier in TIERS:
+        infos = [row.info for row in rows if row.tier == tier]
+        if infos:
+            # A release is known by its registry alone, and no two of them share bytes.
+            sizes = {(info.inode, info.name if tier == "production" else ""): info.size_bytes for info in infos}
+            found.append((tier, len(infos), sum(sizes.values())))
+    return tuple(found)
 
 
 def _row(
@@ -96,9 +133,9 @@ def _row(
     names: Sequence[str],
     best_key: str | None,
     latest_key: str | None,
-    damage: str | None,
+    verdict: Verdict | None,
 ) -> CheckpointRow:
-    problem = damage or info.problem
+    problem = (verdict.problem if verdict is not None else None) or info.problem
     if problem is None and info.manifest is not None and info.manifest.size_bytes != info.size_bytes:
         problem = f"{info.size_bytes:,} bytes on disk, {info.manifest.size_bytes:,} in its manifest"
     if problem is not None:
@@ -120,6 +157,7 @@ def _row(
         size_bytes=info.size_bytes,
         time=info.time,
         problem=clean(short_problem(problem, info), TEXT_LIMIT) if problem is not None else None,
+        verified=verdict.time if verdict is not None and problem is None else None,
     )
 
 

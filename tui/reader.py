@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptop.tui.look import Asked, StoreLook
-from ckptop.tui.model import Snapshot
+from ckptop.tui.model import Snapshot, Verdict
 
 if TYPE_CHECKING:  # watchdog takes 30 ms to import
     from ckptop.store.feed import StoreFeed
@@ -59,7 +59,7 @@ class StoreReader:
         self._selected: str | None = None
         self._visible: tuple[str, ...] = ()
         self._overlaid: tuple[str, ...] = ()
-        self._damaged: dict[str, dict[str, str]] = {}
+        self._verdicts: dict[str, dict[str, Verdict]] = {}
         self._is_asked = False
         self._is_stopped = False
 
@@ -77,12 +77,10 @@ class StoreReader:
                 self._selected, self._visible, self._overlaid = wanted
                 self._ask()
 
-    def mark_damaged(self, run: str, found: dict[str, str], sound: Iterable[str]) -> None:
-        """What a verification found: problems by checkpoint key, and the keys that are sound."""
+    def judge(self, run: str, found: Mapping[str, Verdict]) -> None:
+        """What a verification found, by checkpoint key."""
         with self._condition:
-            good = set(sound)
-            known = {key: text for key, text in self._damaged.get(run, {}).items() if key not in good}
-            self._damaged = {**self._damaged, run: known | found}
+            self._verdicts = {**self._verdicts, run: {**self._verdicts.get(run, {}), **found}}
             self._ask()
 
     def stop(self) -> None:
@@ -146,7 +144,7 @@ class StoreReader:
         with self._condition:
             changed, self._changed = frozenset(self._changed), set()
             self._is_asked = self.look.is_behind
-            return Asked(changed, self._selected, self._visible, self._damaged, self._overlaid)
+            return Asked(changed, self._selected, self._visible, self._verdicts, self._overlaid)
 
     def _wait(self, next_look: float, tick_at: float) -> None:
         """Wait until something is to be done: at once what was asked for, changes not before `next_look`."""

@@ -7,10 +7,12 @@ be written every two seconds because a percentage trembles.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from ckptop.host.gpus import GpuReader, GpuSample
 from ckptop.host.machine import DiskSpace, HostReader, HostSample, disk_space
+from ckptop.host.processes import ProcessReader
 from ckptop.tui.model import GpuHistory, Hardware
 
 SAMPLE_SECONDS = 2.0
@@ -34,21 +36,31 @@ class HardwareSampler:
 
     def __init__(self, store: Path, gpus: GpuReader | None = None, host: HostReader | None = None) -> None:
         self._store = store
+        self._processes = ProcessReader()
         self._gpus = gpus or GpuReader()
         self._host = host or HostReader()
         self._memory = _History()
         self._utilization: dict[int, _History] = {}
+        self._gpu_memory: dict[int, _History] = {}
         self._disk: deque[tuple[float, int]] = deque()
         self._shown: Hardware | None = None
 
-    def sample(self, now: float, *, live: bool) -> Hardware:
-        """The machine at `now`, seconds by any steady clock; the same object where nothing moved."""
+    def sample(self, now: float, *, live: bool, pids: Sequence[int] = ()) -> Hardware:
+        """The machine at `now`, seconds by any steady clock; the same object where nothing moved.
+
+        Args:
+            now: Seconds by any steady clock.
+            live: Whether a run is at work: figures hold still otherwise.
+            pids: Processes to tell of, beside those that hold memory of a GPU.
+        """
         host = self._host.read()
         gpus = self._gpus.read()
         self._memory.add(now, host.memory_used_bytes / max(1, host.memory_total_bytes))
         for gpu in gpus:
             history = self._utilization.setdefault(gpu.index, _History())
             history.add(now, (gpu.utilization_percent or 0) / 100)
+            memory = self._gpu_memory.setdefault(gpu.index, _History())
+            memory.add(now, (gpu.memory_used_bytes or 0) / max(1, gpu.memory_total_bytes or 1))
         disk = self._look_at_disk(now)
         rate = self._fill_rate()
         new = Hardware(
@@ -57,7 +69,10 @@ class HardwareSampler:
             gpu_problem=self._gpus.problem,
             disk=disk,
             memory_history=self._memory.shares,
-            gpu_history=tuple(GpuHistory(self._utilization[gpu.index].shares) for gpu in gpus),
+            gpu_history=tuple(
+                GpuHistory(self._utilization[gpu.index].shares, self._gpu_memory[gpu.index].shares) for gpu in gpus
+            ),
+            processes=self._processes.read([*pids, *(process.pid for gpu in gpus for process in gpu.processes)]),
             full_in_seconds=disk.free_bytes / rate if disk is not None and rate > 0 else None,
             fill_bytes_per_second=rate,
         )

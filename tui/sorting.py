@@ -1,47 +1,123 @@
-"""The orders of both lists; the reader needs the first of the runs too, to know which one is on top."""
+"""The orders of both lists, and which run stands under which; the reader needs the first run too."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from ckptop.tui.model import STATE_ORDER, CheckpointRow, CheckpointTableModel, RunRow
 
-SORTS = ("newest first", "by name", "by state", "by progress", "by best")
+SORTS = ("newest first", "by name", "by state", "by progress", "by best", "by size")
 CHECKPOINT_SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
 
 _PLACE_OF_STATE = {state: place for place, state in enumerate(STATE_ORDER)}
 
 
+class Place(NamedTuple):
+    """Where a run stands in the list."""
+
+    run: RunRow
+    depth: int = 0
+    """0 stands at the edge; a fork or a trial one deeper than what it belongs to."""
+    below: int = 0
+    """How many stand under it, at any depth."""
+    above: str | None = None
+    """Name of the run it stands under."""
+
+
 def sort_runs(runs: Sequence[RunRow], sort: int, *, reverse: bool) -> list[RunRow]:
     """Order `runs` by the column of `SORTS`; in the first order, forks follow their parents."""
-    if sort == 0:
-        return _newest_first(runs, reverse=reverse)
-    keys: dict[int, Callable[[RunRow], tuple[float, str]]] = {
-        1: lambda run: (0.0, run.name),
-        2: lambda run: (float(_PLACE_OF_STATE[run.state]), run.name),
-        3: lambda run: (-(run.progress or 0.0), run.name),
-        4: lambda run: (-run.best if run.best is not None else float("inf"), run.name),
-    }
-    return sorted(runs, key=keys[sort], reverse=reverse)
+    return [place.run for place in place_runs(runs, sort, reverse=reverse)]
 
 
-def _newest_first(runs: Sequence[RunRow], *, reverse: bool) -> list[RunRow]:
-    names = {run.name for run in runs}
+def place_runs(
+    runs: Sequence[RunRow], sort: int, *, reverse: bool, grouped: bool = False, folded: Collection[str] = ()
+) -> list[Place]:
+    """Order runs and nest them.
+
+    Args:
+        runs: To be listed.
+        sort: The column of `SORTS`.
+        reverse: Whether it is turned around.
+        grouped: Whether the trials of a sweep stand under its best one. Forks stand under their parents then and in
+            the first order; by any other column a list is flat.
+        folded: Names of the runs whose subordinates are not listed.
+    """
+    ordered = sorted(runs, key=_run_order(sort), reverse=reverse)
+    if sort and not grouped:
+        return [Place(run) for run in ordered]
+    above = _parents(ordered, grouped=grouped)
     children: dict[str | None, list[RunRow]] = {}
-    for run in sorted(runs, key=lambda run: (run.created, run.name), reverse=not reverse):
-        parent = run.parent if run.parent in names and run.parent != run.name else None
-        children.setdefault(parent, []).append(run)
-    ordered: list[RunRow] = []
-    pending = list(reversed(children.get(None, [])))
+    for run in ordered:
+        children.setdefault(above.get(run.name), []).append(run)
+    return _nested(children, folded)
+
+
+def _run_order(sort: int) -> Callable[[RunRow], tuple[float, float | str]]:
+    orders: tuple[Callable[[RunRow], tuple[float, float | str]], ...] = (
+        lambda run: (-run.created, run.name),
+        lambda run: (0.0, run.name),
+        lambda run: (float(_PLACE_OF_STATE[run.state]), run.name),
+        lambda run: (-(run.progress or 0.0), run.name),
+        lambda run: (-run.best if run.best is not None else float("inf"), run.name),
+        lambda run: (-float(run.size_bytes), run.name),
+    )
+    return orders[sort]
+
+
+def _parents(ordered: Sequence[RunRow], *, grouped: bool) -> dict[str, str]:
+    """What each run stands under: its parent, or the best of its sweep; no run stands under itself in a circle."""
+    names = {run.name for run in ordered}
+    above = {run.name: run.parent for run in ordered if run.parent in names and run.parent != run.name and run.parent}
+    if grouped:
+        leaders: dict[str, RunRow] = {}
+        for run in ordered:
+            if run.sweep is not None:
+                known = leaders.get(run.sweep)
+                leaders[run.sweep] = run if known is None or _is_better(run, known) else known
+        for run in ordered:
+            if run.sweep is not None and leaders[run.sweep].name != run.name:
+                above[run.name] = leaders[run.sweep].name
+            elif run.sweep is not None:
+                above.pop(run.name, None)
+    for name in list(above):
+        seen, here = {name}, above.get(name)
+        while here is not None and here not in seen:
+            seen.add(here)
+            here = above.get(here)
+        if here is not None:
+            del above[name]
+    return above
+
+
+def _is_better(run: RunRow, other: RunRow) -> bool:
+    if run.best is None or math.isnan(run.best):
+        return False
+    if other.best is None or math.isnan(other.best):
+        return True
+    return run.best < other.best if run.lower_is_better else run.best > other.best
+
+
+def _nested(children: dict[str | None, list[RunRow]], folded: Collection[str]) -> list[Place]:
+    """Each run before what stands under it; without recursion, for a stranger's forks may go a thousand deep."""
+    ordered: list[tuple[RunRow, int, str | None]] = []
+    pending: list[tuple[RunRow, int, str | None]] = [(run, 0, None) for run in reversed(children.get(None, []))]
     while pending:
-        run = pending.pop()
-        ordered.append(run)
-        pending.extend(reversed(children.pop(run.name, [])))
-    if len(ordered) < len(runs):  # two runs that each claim to stem from the other
-        listed = {run.name for run in ordered}
-        ordered += [run for run in runs if run.name not in listed]
-    return ordered
+        run, depth, above = pending.pop()
+        ordered.append((run, depth, above))
+        pending += [(child, depth + 1, run.name) for child in reversed(children.get(run.name, []))]
+    below: dict[str, int] = {}
+    for run, _, above in reversed(ordered):
+        if above is not None:
+            below[above] = below.get(above, 0) + 1 + below.get(run.name, 0)
+    places, limit = [], math.inf
+    for run, depth, above in ordered:
+        if depth > limit:
+            continue
+        limit = depth if run.name in folded else math.inf
+        places.append(Place(run, depth, below.get(run.name, 0), above))
+    return places
 
 
 def checkpoint_order(model: CheckpointTableModel, sort: int) -> Callable[[CheckpointRow], tuple[float | str, ...]]:

@@ -22,7 +22,9 @@ ModalScreen { align: center middle; background: $background 70%; }
 #sheet Field { background: $background; color: $foreground; padding: 0; }
 #sheet Field:focus { background: $primary-muted; background-tint: $primary-muted; }
 #plan { height: 9; }
+#plan-chart { height: 6; background: $panel; margin: 0 1 0 0; }
 #menu { height: 8; }
+#commands { height: 14; }
 HelpScreen, WhyScreen { background: $background; }
 #keys { width: 100%; height: 100%; }
 WhyScreen { layout: vertical; align: left top; }

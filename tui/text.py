@@ -15,14 +15,35 @@ from rich.style import Style
 from textual.strip import Strip
 
 from ckptop.host.units import cell_width, shorten_right
-from ckptop.tui.ascii_art import TO_ASCII, wants_ascii
+from ckptop.tui.ascii_art import TO_ASCII, TO_QUADRANTS, Marker, marker_of
 from ckptop.tui.theme import Palette
 
 BAR_FULL, BAR_HALF, BAR_EMPTY = "━", "╸", "─"
 """A progress bar resolves half a cell."""
 
-ASCII_ONLY = wants_ascii()
+MARKER: Marker = marker_of()
+"""What curves are drawn with on this terminal."""
+ASCII_ONLY = MARKER == "ascii"
 """Whether this terminal is drawn on in ASCII."""
+
+
+def draw_with(marker: Marker) -> None:
+    """Draw with these from now on; there is one terminal to a process."""
+    global MARKER, ASCII_ONLY
+    MARKER, ASCII_ONLY = marker, marker == "ascii"
+
+
+def chart_marker() -> Marker:
+    """What curves are drawn with here."""
+    return "ascii" if ASCII_ONLY else MARKER
+
+
+def drawable(text: str) -> str:
+    """`text` in characters that this terminal shows, each as wide as it was."""
+    if ASCII_ONLY:
+        return text.translate(TO_ASCII)
+    return text.translate(TO_QUADRANTS) if MARKER == "hd" and not text.isascii() else text
+
 
 BRAILLE = 0x2800
 _LEFT_DOTS, _RIGHT_DOTS = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
@@ -138,10 +159,7 @@ def _style(palette: Palette, tone: str, bold: bool, ground: str) -> Style:
 def to_strip(line: Line, width: int, palette: Palette, ground: str = "background") -> Strip:
     """`line` in colour, exactly `width` cells wide, on `ground` unless it has one of its own."""
     behind = line.ground or ground
-    segments = [
-        Segment(text.translate(TO_ASCII) if ASCII_ONLY else text, _style(palette, tone, bold, behind))
-        for text, tone, bold in line.spans
-    ]
+    segments = [Segment(drawable(text), _style(palette, tone, bold, behind)) for text, tone, bold in line.spans]
     filler = _style(palette, "foreground", False, behind)
     return Strip(segments).adjust_cell_length(width, filler)
 

@@ -8,11 +8,11 @@ too, its missing shades mixed from foreground, primary and background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.style import Style
 from textual.color import Color
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442")
 """Hues that stay apart for colour-blind readers; yellow last, it is faint on a light ground."""
@@ -59,8 +59,57 @@ CKPTOP_LIGHT = Theme(
     },
 )
 
-THEMES = (CKPTOP_DARK, CKPTOP_LIGHT)
+CKPTOP_MONO = Theme(
+    name="ckptop-mono",
+    primary="ansi_default",
+    secondary="ansi_default",
+    accent="ansi_default",
+    success="ansi_default",
+    warning="ansi_default",
+    error="ansi_default",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    dark=True,
+    ansi=True,
+    variables=BUILTIN_THEMES["ansi-dark"].variables,
+)
+"""Bold, dim and reverse alone, in the two colours of the terminal, whatever these are."""
+
+THEMES = (CKPTOP_DARK, CKPTOP_LIGHT, CKPTOP_MONO)
 """The themes an app registers at start."""
+
+_Hues = tuple[str, str, str, str, str]
+
+HUES: dict[str, tuple[_Hues, _Hues]] = {
+    "red-green": (
+        ("#6cb6ff", "#e69f00", "#35b597", "#f0e442", "#f0763a"),
+        ("#0b5cad", "#8a5a00", "#00735a", "#6e6300", "#b34a00"),
+    ),
+    "blue-yellow": (
+        ("#4fb8c4", "#f07178", "#4fb8c4", "#e0c4ff", "#ff5c57"),
+        ("#006d77", "#b3261e", "#006d77", "#6a4c93", "#b3261e"),
+    ),
+}
+"""For readers who do not tell red from green, or blue from yellow: training, validation and the three states, on a
+dark ground and on a light one. The first are Okabe and Ito's; the second differ by red and teal, and by lightness."""
+
+
+def recoloured(theme: Theme, palette: str) -> Theme:
+    """`theme` with the hues of a palette of `HUES`; as it is with any other, or where the terminal has the colours."""
+    if palette not in HUES or theme.ansi:
+        return theme
+    primary, secondary, success, warning, error = HUES[palette][not theme.dark]
+    kept = {name: value for name, value in theme.variables.items() if primary == theme.primary or "primary" not in name}
+    if primary != theme.primary:
+        kept.pop("ckptop-band", None)
+    return replace(
+        theme, primary=primary, accent=primary, secondary=secondary, success=success, warning=warning, error=error,
+        variables=kept,
+    )  # fmt: skip
+
 
 GLYPHS: dict[str, tuple[str, str]] = {
     "running": ("●", "*"),
@@ -194,7 +243,7 @@ def palette_of(app_theme: Theme, *, no_color: bool = False) -> Palette:
         app_theme: `App.current_theme`.
         no_color: `App.no_color`; true gives `MONO`.
     """
-    if no_color:
+    if no_color or app_theme.name == CKPTOP_MONO.name:
         return MONO
     if app_theme.ansi:
         return ANSI

@@ -16,7 +16,7 @@ from ckptop.host.units import format_count
 from ckptop.store.records import LIVE_PHASES
 from ckptop.tui.child import run_ckptop
 from ckptop.tui.front import Front
-from ckptop.tui.model import LIVE_STATES
+from ckptop.tui.model import LIVE_STATES, CheckpointRow, RunRow
 from ckptop.tui.powers import Powers
 
 if TYPE_CHECKING:
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from ckptop.store.events import Event
     from ckptop.store.records import ControlRequest
     from ckptop.store.views import RunHead, RunView
+    from ckptop.tui.screens.resume_many import Source
 
 ANSWER_SECONDS = 60.0
 """A trainer answers after the step it is in; a longer step is waited for no more."""
 SLOW_SECONDS = 2.0
 """An answer that takes longer is announced."""
 LOOK_SECONDS = 0.5
+MOST_ERRORS = 3
+"""Said one by one where several were started."""
 
 Tasks = Callable[[], Sequence[str]]
 """Names the registered tasks; may take a while."""
@@ -99,6 +102,51 @@ class Trainers:
         step, pid = answer.facts.get("from_step", 0), answer.facts.get("pid", "?")
         done = f"Resumed {name}" if fork is None else f"Forked {name} as {fork}"
         self._front.say(f"{done} from step {format_count(int(step))} (pid {pid}).")
+
+    def resume_runs(self, rows: Sequence[RunRow]) -> None:
+        """Go on with several runs, each from its newest checkpoint."""
+        from ckptop.tui.screens.resume_many import Source
+
+        self._start_many([Source(row.name, "latest") for row in rows])
+
+    def fork_checkpoints(self, rows: Sequence[CheckpointRow]) -> None:
+        """Fork the selected run from several of its checkpoints."""
+        from ckptop.tui.screens.resume_many import Source
+
+        view, powers = self._front.view_to_change(), self._powers()
+        if view is None or powers is None:
+            return
+        if powers.fork is not None:
+            self._front.say(powers.fork, "warning")
+            return
+        by_step = {row.step: row for row in rows if row.tier != "production"}  # one step in two tiers is one fork
+        self._start_many([Source(view.name, row.info.name, row.step) for row in by_step.values()])
+
+    def _start_many(self, sources: Sequence[Source]) -> None:
+        refusal = self._front.refusal()
+        if refusal is not None or not sources:
+            self._front.say(refusal or "A release cannot be forked; fork its run.", "warning")
+            return
+        self._front.start(self._resume_many(sources))
+
+    async def _resume_many(self, sources: Sequence[Source]) -> None:
+        from ckptop.tui.screens.resume_many import ResumeManyScreen
+
+        root = self._front.reader.look.root
+        commands = await self._front.ask(ResumeManyScreen(sources, root, taken=self._front.run_names))
+        if commands is None:
+            return
+        errors = []
+        for place, arguments in enumerate(commands, 1):
+            self._front.say(f"Starting {place:,} of {len(commands):,}…")
+            answer = await run_ckptop(arguments)
+            self._front.wake(["", arguments[1]])
+            if not answer.ok:
+                errors.append(answer.error)
+        done = len(commands) - len(errors)
+        self._front.say(f"Started {done:,} of {len(commands):,}.", "warning" if errors else "information")
+        for error in errors[:MOST_ERRORS]:
+            self._front.say(error, "error")
 
     # Controlling.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ ONE_GPU = Hardware(
         ),
     ),
     disk=NO_GPU.disk,
-    gpu_history=(GpuHistory(utilization=(0.1, 0.5, 0.9, 0.98)),),
+    gpu_history=(GpuHistory(utilization=(0.1, 0.5, 0.9, 0.98), memory=(0.1, 0.4, 0.7, 0.76)),),
     full_in_seconds=5 * 3600.0,
     fill_bytes_per_second=1.9 * 1024**2,
 )
@@ -69,7 +69,7 @@ class StillSampler(HardwareSampler):
         super().__init__(Path())
         self._hardware = hardware
 
-    def sample(self, now: float, *, live: bool) -> Hardware:
+    def sample(self, now: float, *, live: bool, pids: Sequence[int] = ()) -> Hardware:
         """The machine."""
         return self._hardware
 

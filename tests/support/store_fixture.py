@@ -79,6 +79,7 @@ class RunPlan:
     """Epochs that have a milestone; the best epoch always has one where there are any checkpoints."""
     size_bytes: int = 4096
     parent: str | None = None
+    sweep: str | None = None
     from_step: int = 0
     """Step at which attempt 2 took over; 0 is a single attempt."""
     age_seconds: float = 400.0
@@ -168,6 +169,7 @@ def _record(plan: RunPlan, now: float) -> RunRecord:
         command=Command(python="/usr/bin/python3", argv=["-m", "ckptop.cli", "train", "digits"], cwd="/"),
         git_commit="0123456789abcdef0123456789abcdef01234567",
         host=current_process().host,
+        sweep=plan.sweep,
         parent=Parent(run=plan.parent, checkpoint="training/none.pt") if plan.parent else None,
         metric=Metric(name=metric_name(plan), mode=_mode(plan)),
         data=DataSource(path="digits", hash="0" * 32),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.widget import Widget
+
 from ckptop.tui.deleting import Deleting
 from ckptop.tui.front import Front
 from ckptop.tui.judging import Judging
+from ckptop.tui.pinning import Pinning
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.reading import ReadingScreen
 from ckptop.tui.trainers import Tasks, Trainers
+from ckptop.tui.undoing import Undoing
+from ckptop.tui.verifying import Verifying
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.detail import Detail
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
@@ -26,18 +32,29 @@ class ActingScreen(ReadingScreen):
     def __init__(self, reader: StoreReader, tasks: Tasks) -> None:
         super().__init__(reader)
         self.front = Front(self, reader)
-        self._deleting = Deleting(self.front)
+        self._undoing = Undoing(self.front)
+        self._deleting = Deleting(self.front, self._undoing)
         self._judging = Judging(self.front)
+        self._pinning = Pinning(self.front, self._undoing)
         self._trainers = Trainers(self.front, tasks)
+        self._verifying = Verifying(self.front)
+
+    @property
+    def _is_among_checkpoints(self) -> bool:
+        return isinstance(self.focused, CheckpointTable | Detail)
 
     def _checkpoint_at_cursor(self) -> CheckpointInfo | None:
-        table = self.query_one(CheckpointTable)
-        return table.current.info if table.has_focus and table.current is not None else None
+        current = self.query_one(CheckpointTable).current
+        return current.info if self._is_among_checkpoints and current is not None else None
+
+    def show_progress(self, text: str) -> None:
+        """Show how far a verification is."""
+        self.query_one(CheckpointTable).progress = text
 
     def action_copy(self) -> None:
         """Copy what the pane in focus offers."""
-        pane = self.focused
-        if isinstance(pane, RunsList | Plots | EnlargedPlot | CheckpointTable | HardwarePane) and (
+        pane: Widget | None = self.focused
+        if isinstance(pane, RunsList | Plots | EnlargedPlot | CheckpointTable | Detail | HardwarePane) and (
             text := pane.copy_text()
         ):
             self.app.copy_to_clipboard(text)
@@ -48,8 +65,14 @@ class ActingScreen(ReadingScreen):
         self._trainers.train()
 
     def action_resume(self) -> None:
-        """Resume or fork the run, from the checkpoint under the cursor where one is."""
-        self._trainers.resume(self._checkpoint_at_cursor())
+        """Resume or fork the run, from the checkpoint under the cursor where one is; or all that are marked."""
+        table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
+        if self._is_among_checkpoints and len(table.marked) > 1:
+            self._trainers.fork_checkpoints(table.selection())
+        elif runs.has_focus and len(runs.marked) > 1:
+            self._trainers.resume_runs(runs.selection())
+        else:
+            self._trainers.resume(self._checkpoint_at_cursor())
 
     def action_control(self) -> None:
         """Show what can be asked of the run's trainer."""
@@ -64,17 +87,26 @@ class ActingScreen(ReadingScreen):
         self._deleting.prune()
 
     def action_promote(self) -> None:
-        """Promote the checkpoint under the cursor, or the run's best."""
-        self._judging.promote(self._checkpoint_at_cursor())
+        """Promote the marked checkpoints or the one under the cursor; of a run, its best."""
+        rows = self.query_one(CheckpointTable).selection()
+        self._judging.promote([row.info for row in rows] if self._is_among_checkpoints else None)
+
+    def action_pin(self) -> None:
+        """Pin the marked checkpoints or the one under the cursor; of a run, its best."""
+        rows = self.query_one(CheckpointTable).selection()
+        self._pinning.pin([row.info for row in rows] if self._is_among_checkpoints else None)
 
     def action_delete(self) -> None:
-        """Delete the marked checkpoints, or the one under the cursor."""
-        self._deleting.delete(self.query_one(CheckpointTable).selection())
+        """Delete the marked checkpoints, or the one under the cursor; in the list of runs, runs."""
+        if isinstance(self.focused, RunsList):
+            self._deleting.delete_runs(self.focused.selection())
+        else:
+            self._deleting.delete(self.query_one(CheckpointTable).selection())
 
     def action_verify(self) -> None:
         """Verify the marked checkpoints, or the one under the cursor."""
-        self._judging.verify(self.query_one(CheckpointTable).selection())
+        self._verifying.verify(self.query_one(CheckpointTable).selection())
 
     def action_undo(self) -> None:
-        """Take the last deletion back."""
-        self._deleting.undo()
+        """Take the last thing back that can be."""
+        self._undoing.undo()

@@ -124,17 +124,27 @@ class Dialog(ModalScreen[T | None], Generic[T]):
         return self.query_one(f"#{name}", Field).value.strip()
 
 
-def shown_command(arguments: Sequence[str], store: Path, width: int = SHEET_WIDTH - 4) -> list[Line]:
-    """`$ ckptop …` on one or two lines; the store is named where it is not the default."""
+def shown_command(
+    arguments: Sequence[str], store: Path, width: int = SHEET_WIDTH - 4, *, tail: str = "", most: int = 2
+) -> list[Line]:
+    """`$ ckptop …` on two lines, or as many as are given; the store is named where it is not the default.
+
+    Args:
+        arguments: Words behind `ckptop`, quoted where that is needed.
+        store: The store.
+        width: Cells of a line.
+        tail: What follows, as a shell reads it.
+        most: Lines.
+    """
     default = Path(os.environ.get("CKPTOP_STORE") or "./runs")
     where = [] if store in (default, default.resolve()) else ["--store", str(store)]
-    words = clean(shlex.join(["ckptop", *arguments, *where])).split(" ")
+    words = clean(shlex.join(["ckptop", *arguments, *where]) + tail).split(" ")
     rows = [" $"]
     for word in words:
-        if cell_width(rows[-1]) + 1 + cell_width(word) > width and len(rows) < 2:
+        if cell_width(rows[-1]) + 1 + cell_width(word) > width and len(rows) < most:
             rows.append("  ")
         rows[-1] += " " + word
-    rows += [""] * (2 - len(rows))
+    rows += [""] * (most - len(rows))
     return [Line((Span(shorten_right(row, width), "muted"),)) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,7 +11,7 @@ from textual.dom import DOMNode
 from textual.geometry import Size
 from textual.screen import ModalScreen
 
-from ckptop.tui.keys import binding, key_name
+from ckptop.tui.keys import binding, changed_keys, key_name
 from ckptop.tui.text import Line, Span, pad, width_of
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.lines import Lines
@@ -41,7 +41,8 @@ class KeyList(Lines, can_focus=True):
 
     def compose_lines(self, size: Size) -> list[Line]:
         """The rule and a page of keys."""
-        blocks = [_block(title, bindings) for title, bindings in self._groups]
+        changed = changed_keys(self)
+        blocks = [_block(title, bindings, changed) for title, bindings in self._groups]
         lines = _in_columns(blocks, size.width)
         room = size.height - 1
         self._top = max(0, min(self._top, len(lines) - room))
@@ -82,10 +83,11 @@ def _only_bindings(bindings: Sequence[BindingType]) -> list[Binding]:
     return [item for item in bindings if isinstance(item, Binding)]
 
 
-def _block(title: str, bindings: Sequence[Binding]) -> list[Line]:
+def _block(title: str, bindings: Sequence[Binding], changed: Mapping[str, str]) -> list[Line]:
     lines = [Line((Span(f" {title}", bold=True),))]
     for item in bindings:
-        keys = " ".join(key_name(key.strip()) for key in item.key.split(","))
+        bound = changed.get(item.id or "", item.key)
+        keys = " ".join(key_name(key.strip()) for key in bound.split(","))
         lines.append(Line((Span(" " + pad(keys, KEY_WIDTH), "accent"), Span(" " + item.tooltip, "foreground"))))
     return [*lines, Line()]
 

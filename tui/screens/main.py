@@ -5,6 +5,7 @@ Values go down: one snapshot, bound to each pane. Messages come up: what the cur
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,6 +14,7 @@ from textual.binding import BindingType
 from ckptop.tui.keys import binding
 from ckptop.tui.layout import (
     CHECKPOINTS,
+    DETAIL,
     ENLARGED,
     FACTS,
     HARDWARE,
@@ -23,11 +25,13 @@ from ckptop.tui.layout import (
     Wants,
     arrange,
 )
+from ckptop.tui.memory import Layout
 from ckptop.tui.reader import StoreReader
-from ckptop.tui.screens.charting import ChartingScreen
+from ckptop.tui.screens.remembering import RememberingScreen
 from ckptop.tui.trainers import Tasks
 from ckptop.tui.widgets.body import Body
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
+from ckptop.tui.widgets.detail import Detail
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.facts import Facts
 from ckptop.tui.widgets.filter_prompt import FilterPrompt
@@ -41,7 +45,7 @@ HINT = "Tab moves, Enter opens, ? lists every key."
 """Shown until the first key."""
 
 
-class MainScreen(ChartingScreen):
+class MainScreen(RememberingScreen):
     """Runs, Plots, Checkpoints and Hardware."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,12 +62,14 @@ class MainScreen(ChartingScreen):
         binding("4", "pane('hardware')", "main.hardware", "Hardware", "Go to the hardware; again: full size"),
         binding("z", "full_size", "main.full-size", "Full size", "Show this pane alone, or all again"),
         binding("escape", "back", "main.back", "Back", "One step back; never quits"),
-        binding("u", "undo", "main.undo", "Undo", "Take the last deletion back"),
+        binding("u", "undo", "main.undo", "Undo", "Take the last deletion or pin back"),
     ]
 
-    def __init__(self, reader: StoreReader, tasks: Tasks = tuple) -> None:
-        super().__init__(reader, tasks)
-        self._hint = HINT
+    def __init__(
+        self, reader: StoreReader, tasks: Tasks = tuple, *, layout: Layout | None = None, remember: Path | None = None
+    ) -> None:
+        super().__init__(reader, tasks, layout=layout, remember=remember)
+        self._hint = HINT if layout is None else ""
 
     def compose(self) -> ComposeResult:
         """Header, panes in the order of Tab, footer."""
@@ -74,6 +80,7 @@ class MainScreen(ChartingScreen):
             Plots(settings, id=PLOTS).data_bind(MainScreen.snapshot),
             EnlargedPlot(settings, id=ENLARGED).data_bind(MainScreen.snapshot),
             CheckpointTable(id=CHECKPOINTS).data_bind(MainScreen.snapshot),
+            Detail(id=DETAIL).data_bind(MainScreen.snapshot),
             HardwarePane(id=HARDWARE).data_bind(MainScreen.snapshot),
             Facts(id=FACTS).data_bind(MainScreen.snapshot),
             id="body",
@@ -81,8 +88,9 @@ class MainScreen(ChartingScreen):
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
-        """Start looking at the store."""
+        """Start looking at the store, as it was left."""
         self.query_one(RunsList).focus()
+        self._restore_layout()
         self.call_after_refresh(self.read_store)
 
     # A new snapshot.
@@ -91,11 +99,13 @@ class MainScreen(ChartingScreen):
         """Bring layout and footer up to date."""
         if self.is_mounted:  # a look at a reactive of a screen in the making calls its watcher
             self._relayout()
+            self.call_next(self._show_detail)  # the table takes the snapshot after this
             self._update_footer()
 
     def on_cursor_list_cursor_moved(self) -> None:
         """Another run under the cursor: read it; other marks: other keys in the footer."""
         self._want()
+        self._show_detail()
         self._update_footer()
 
     # Panes.
@@ -126,6 +136,9 @@ class MainScreen(ChartingScreen):
 
     def _keep_focus_on_screen(self) -> None:
         focused = self.focused.id if self.focused is not None else None
+        if focused == DETAIL and DETAIL not in self.shown_panes:
+            self.query_one(CheckpointTable).focus()
+            focused = CHECKPOINTS
         if focused in PANES and focused not in self.shown_panes:
             self.query_one(RunsList).focus()
 
@@ -140,13 +153,15 @@ class MainScreen(ChartingScreen):
         """Place the panes anew."""
         if self.is_mounted:
             self.query_one(EnlargedPlot).is_open = self.full == ENLARGED
+            self.query_one(HardwarePane).is_full = self.full == HARDWARE
             self._relayout()
 
     def _update_footer(self) -> None:
         self.query_one(Footer).show(self.focused, self, hint=self._hint)
 
     def on_key(self) -> None:
-        """The first key takes the hint away."""
+        """The first key takes the hint away; what it changed is remembered."""
+        self._remember_soon()
         if self._hint:
             self._hint = ""
             self._update_footer()
@@ -154,6 +169,7 @@ class MainScreen(ChartingScreen):
     def action_pane(self, name: str) -> None:
         """Focus a pane; where it has the focus already, or has no place here, show it full size."""
         self._leave_chart()
+        self._leave_detail()
         pane = self.query_one(f"#{name}")
         if pane.has_focus:
             self.action_full_size()
@@ -164,20 +180,21 @@ class MainScreen(ChartingScreen):
 
     def action_next_pane(self, direction: int) -> None:
         """Focus the pane after or before this one."""
+        self._leave_detail()
         here = PANES.index(self.focused.id) if self.focused is not None and self.focused.id in PANES else -1
         self.action_pane(PANES[(here + direction) % len(PANES)])
 
     def action_full_size(self) -> None:
         """Show the pane in focus alone, or all panes again."""
-        if self._leave_chart():
+        if self._leave_chart() or (self.full == DETAIL and self._leave_detail()):
             return
-        if self.focused is not None and self.focused.id in PANES:
+        if self.focused is not None and self.focused.id in (*PANES, DETAIL):
             self.full = None if self.full is not None else self.focused.id
 
     def action_back(self) -> None:
         """One step back: marks, the filter, full size, then the runs."""
         runs = self.query_one(RunsList)
-        if self._leave_chart():
+        if self._leave_chart() or self._leave_detail() or self._verifying.stop():
             return
         if isinstance(self.focused, RunsList | CheckpointTable) and self.focused.clear_marks():
             self.on_cursor_list_cursor_moved()
@@ -220,5 +237,7 @@ class MainScreen(ChartingScreen):
         from ckptop.tui.screens.help import HelpScreen
 
         self.app.push_screen(
-            HelpScreen([self.query_one(f"#{name}") for name in (RUNS, PLOTS, ENLARGED, CHECKPOINTS, HARDWARE)], self)
+            HelpScreen(
+                [self.query_one(f"#{name}") for name in (RUNS, PLOTS, ENLARGED, CHECKPOINTS, DETAIL, HARDWARE)], self
+            )
         )

@@ -19,7 +19,7 @@ from textual.widget import Widget
 
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_cell, format_count
-from ckptop.tui.chart_canvas import Marker
+from ckptop.tui.ascii_art import Marker
 from ckptop.tui.chart_cells import Row, changed_spans, to_strips
 from ckptop.tui.chart_compose import ChartMemory, Frame, draw, series_tokens
 from ckptop.tui.chart_cursor import with_cursor

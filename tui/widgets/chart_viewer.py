@@ -15,7 +15,6 @@ from ckptop.tui import text
 from ckptop.tui.chart_view import ZOOM, Range, View
 
 if TYPE_CHECKING:  # NumPy and plotext take 0.1 s to import: charts come after the first paint
-    from ckptop.tui.chart_canvas import Marker
     from ckptop.tui.chart_compose import Frame
     from ckptop.tui.widgets.chart import Chart
 
@@ -43,8 +42,7 @@ class ChartViewer(Widget, can_focus=True):
         from ckptop.tui.widgets.chart import Chart
 
         if not self.query("#enlarged-chart"):
-            marker: Marker = "ascii" if text.ASCII_ONLY else "braille"
-            self.mount(Chart(id="enlarged-chart", marker=marker, readable=True))
+            self.mount(Chart(id="enlarged-chart", marker=text.chart_marker(), readable=True))
         return self.query_one("#enlarged-chart", Chart)
 
     @property

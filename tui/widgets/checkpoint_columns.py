@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ckptop.host.units import CELL_DECIMALS, cell_width
 from ckptop.tui.model import CheckpointTableModel
+from ckptop.tui.theme import GLYPHS
 
 TIER_WIDTH, MARK_WIDTH, EPOCH_WIDTH, SIZE_WIDTH, AGE_WIDTH = 10, 7, 5, 8, 6
 """Cells of the columns, without the gap between them; a column grows with what stands in it."""
@@ -15,6 +16,14 @@ LEAST_STEP_WIDTH, LEAST_METRIC_WIDTH, MOST_METRIC_WIDTH = 6, 6, 12
 
 MOST_GAP = 4
 """Cells between columns at most; less where the pane is narrow."""
+
+MARKS: dict[str, tuple[str, str, bool]] = {
+    "best": (f"{GLYPHS['best'][0]} best", "foreground", True),
+    "latest": ("latest", "foreground", False),
+    "bad": ("! bad", "error", True),
+    "pin": ("P pin", "foreground", False),
+}
+"""Words, colour and weight; any other mark is a release."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.reactive import reactive
 
 from ckptop.host.units import (
@@ -17,7 +18,7 @@ from ckptop.host.units import (
     shorten_middle,
     shorten_right,
 )
-from ckptop.tui.keys import COPY, SORTING, Shown, binding
+from ckptop.tui.keys import COPY, SORTING, Shown, binding, marking
 from ckptop.tui.model import CheckpointRow, CheckpointTableModel, Snapshot
 from ckptop.tui.sorting import CHECKPOINT_SORTS, checkpoint_order
 from ckptop.tui.text import Line, Span, pad_left
@@ -25,6 +26,7 @@ from ckptop.tui.theme import GLYPHS
 from ckptop.tui.widgets.checkpoint_columns import (
     AGE_WIDTH,
     MARK_WIDTH,
+    MARKS,
     SIZE_WIDTH,
     TIER_WIDTH,
     Columns,
@@ -33,15 +35,9 @@ from ckptop.tui.widgets.checkpoint_columns import (
 from ckptop.tui.widgets.marked_list import MarkedList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 
-MARKS: dict[str, tuple[str, str, bool]] = {
-    "best": (f"{GLYPHS['best'][0]} best", "foreground", True),
-    "latest": ("latest", "foreground", False),
-    "bad": ("! bad", "error", True),
-    "pin": ("P pin", "foreground", False),
-}
-"""Words, colour and weight; any other mark is a release."""
-
-CHANGING = frozenset({"checkpoints.delete", "checkpoints.prune", "checkpoints.promote", "checkpoints.resume"})
+CHANGING = frozenset({
+    "checkpoints.delete", "checkpoints.prune", "checkpoints.promote", "checkpoints.resume", "checkpoints.pin",
+})  # fmt: skip
 """Ids of the keys that change the store."""
 
 
@@ -51,15 +47,15 @@ class CheckpointTable(MarkedList[CheckpointRow]):
     FOLLOWS_FIRST: ClassVar[bool] = True  # the newest checkpoint is what one looks at
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        binding("enter", "open", "checkpoints.open", "Open", "Everything known of this one", show=True),
         binding("d", "screen.delete", "checkpoints.delete", "Delete", "Move the marked ones, or this, to trash"),
         binding("r", "screen.resume", "checkpoints.resume", "Resume", "Resume the run from this one", show=True),
         binding("D", "screen.prune", "checkpoints.prune", "Delete old", "Delete old ones by rules", show=True),
         binding("p", "screen.promote", "checkpoints.promote", "Promote", "Promote this one", show=True),
         binding("V", "screen.verify", "checkpoints.verify", "Verify", "Check the bytes against the manifests"),
-        binding("space", "mark", "checkpoints.mark", "Mark", "Mark this one and step on", show=True),
-        binding("asterisk", "mark_all", "checkpoints.mark-all", "All", "Mark all, or none"),
-        binding("n", "next_mark(1)", "checkpoints.next-mark", "Next mark", "Go to the next marked one"),
-        binding("N", "next_mark(-1)", "checkpoints.previous-mark", "Previous mark", "Go to the previous marked one"),
+        binding("P", "screen.pin", "checkpoints.pin", "Pin", "Never delete the marked ones, or this; again: allow it"),
+        binding("t", "screen.trash", "checkpoints.trash", "Trash", "What was deleted of this run"),
+        *marking(show=True),
         *SORTING,
         COPY,
     ]
@@ -67,6 +63,12 @@ class CheckpointTable(MarkedList[CheckpointRow]):
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     query_text: reactive[str] = reactive("", repaint=False)
     """Only checkpoints whose tier, mark, epoch or step holds this are listed."""
+    filter_hint: ClassVar[str] = "tier, mark, epoch or step"
+    progress: reactive[str] = reactive("", repaint=False)
+    """How far something is that takes its time."""
+
+    class Opened(Message):
+        """Enter on a checkpoint."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
@@ -94,6 +96,15 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         """List what matches."""
         self._relist()
 
+    def watch_progress(self) -> None:
+        """Show it in the rule."""
+        self.repaint()
+
+    def action_open(self) -> None:
+        """Ask for everything known of it."""
+        if self.current is not None:
+            self.post_message(self.Opened())
+
     def _relist(self) -> None:
         rows: Sequence[CheckpointRow] = self._model.rows
         if self.query_text:
@@ -118,8 +129,10 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         count = len(self.marked)
         return [
             Shown(by_id["checkpoints.delete"], f"Delete {count:,}", "checkpoints.delete" in off),
-            Shown(by_id["checkpoints.verify"], f"Verify {count:,}"),
-            Shown(by_id["checkpoints.mark-all"], "All"),
+            Shown(by_id["checkpoints.pin"], "Pin", "checkpoints.pin" in off),
+            Shown(by_id["checkpoints.verify"], "Verify"),
+            Shown(by_id["checkpoints.promote"], "Promote", "checkpoints.promote" in off),
+            Shown(by_id["checkpoints.resume"], "Fork", "checkpoints.resume" in off),
         ]
 
     def _off(self) -> frozenset[str]:
@@ -141,6 +154,8 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         """Whose, how many and how large; or what is wrong with the one at the cursor."""
         detail = self.snapshot.detail if self.snapshot is not None else None
         title = f"Checkpoints of {detail.row.label}" if detail is not None else "Checkpoints"
+        if self.progress:
+            return rule_line(width, title, [figure(self.progress, "accent")], digit="3", focused=self.has_focus)
         if self.current is not None and (problem := self.current.problem) is not None:
             said = shorten_right(problem, width - cell_width(title) - 9)
             return rule_line(width, title, [figure(said, "error")], digit="3", focused=self.has_focus)
@@ -215,6 +230,16 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         marked = Span(GLYPHS["marked"][0] + " " if item.key in self.marked else "  ", "accent")
         gaps = [Span(" " * gap) for gap in columns.gaps]
         return Line((marked, *(span for pair in zip(cells, [*gaps, Span("")], strict=True) for span in pair)))
+
+    @property
+    def order(self) -> tuple[int, bool]:
+        """The column of `CHECKPOINT_SORTS` it is sorted by, and whether it is turned around."""
+        return self._sort, self._reversed
+
+    def order_by(self, sort: int, *, reverse: bool) -> None:
+        """Sort by a column."""
+        self._sort, self._reversed = sort, reverse
+        self._relist()
 
     # Actions.
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
 
 from ckptop.tui.keys import binding
 from ckptop.tui.text import Line, Span
-from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.lines import Lines
-from ckptop.tui.widgets.plots import Plots
-from ckptop.tui.widgets.runs_list import RunsList
 
-Filtered = RunsList | CheckpointTable | Plots
-"""What can be filtered."""
+
+class Filtered(Protocol):
+    """What can be filtered."""
+
+    query_text: str
+
+    @property
+    def filter_hint(self) -> str:
+        """What one may type."""
+
+    def focus(self) -> Widget:
+        """Take the keys."""
 
 
 class _Slash(Lines):
@@ -50,7 +58,13 @@ class FilterPrompt(Horizontal):
     def compose(self) -> ComposeResult:
         """The slash and the text."""
         yield _Slash(id="filter-slash")
-        field = Input(self._target.query_text, compact=True, select_on_focus=False, id="filter-text")
+        field = Input(
+            self._target.query_text,
+            compact=True,
+            select_on_focus=False,
+            id="filter-text",
+            placeholder=self._target.filter_hint,
+        )
         field.cursor_blink = False
         yield field
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.geometry import Size
 
-from ckptop.tui.keys import Shown, shown_key
+from ckptop.tui.keys import Shown, changed_keys, shown_key
 from ckptop.tui.text import Line, Span, width_of
 from ckptop.tui.widgets.lines import Lines
 
@@ -43,26 +44,26 @@ class Footer(Lines):
 
     def compose_lines(self, size: Size) -> list[Line]:
         """One line; a key that does not fit is left out, help stays; for the hint one key may go."""
-        width = size.width
+        width, changed = size.width, changed_keys(self)
         if self._hint:
             for keys in (self._keys, self._keys[:-2] + self._keys[-1:]):
                 for gap in (KEY_GAP, NARROW_GAP):
-                    spans = _spans(keys, gap)
+                    spans = _spans(keys, gap, changed)
                     room = width - width_of(spans) - len(self._hint) - 1
                     if room >= LEAST_HINT_GAP:
                         return [Line((*spans, Span(" " * room), Span(self._hint, "muted")))]
         for keys in (self._keys, *(self._keys[:n] + self._keys[-1:] for n in range(len(self._keys) - 2, -1, -1))):
             for gap in (KEY_GAP, NARROW_GAP):
-                spans = _spans(keys, gap)
+                spans = _spans(keys, gap, changed)
                 if width_of(spans) < width:
                     return [Line(tuple(spans))]
         return []
 
 
-def _spans(keys: list[Shown], gap: int) -> list[Span]:
+def _spans(keys: list[Shown], gap: int, changed: Mapping[str, str]) -> list[Span]:
     spans = []
     for place, (item, text, off) in enumerate(keys):
-        key = (" " * gap if place else " ") + shown_key(item)
+        key = (" " * gap if place else " ") + shown_key(item, changed)
         spans.append(Span(key, "muted" if off else "accent", bold=not off))
         spans.append(Span(" " + text, "faint" if off else "muted"))
     return spans

@@ -1,4 +1,4 @@
-"""This machine: GPUs with their memory and processes, then processor, memory and disk; or all in one line."""
+"""This machine, or that of the selected run where it trains elsewhere; in full size its processes and the disk too."""
 
 from __future__ import annotations
 
@@ -7,44 +7,57 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.geometry import Size
+from textual.message import Message
 from textual.reactive import reactive
 
-from ckptop.host.gpus import GpuSample
-from ckptop.host.units import (
-    format_bytes,
-    format_bytes_pair,
-    format_duration,
-    format_percent,
-    shorten_middle,
-)
+from ckptop.host.units import format_age
+from ckptop.tui.hardware_lines import full_lines, one_line
 from ckptop.tui.keys import COPY, binding
-from ckptop.tui.model import Hardware, RunRow, Snapshot
-from ckptop.tui.text import Line, Span, bar, pad, pad_left, plain, sparkline, spread, width_of
+from ckptop.tui.model import Elsewhere, Hardware, Snapshot
+from ckptop.tui.text import Line, plain
+from ckptop.tui.usage_lines import PROCESS_SORTS, disk_lines, process_lines
 from ckptop.tui.widgets.lines import Lines
-from ckptop.tui.widgets.pane_rule import figure, rule_line
+from ckptop.tui.widgets.pane_rule import Figure, figure, rule_line
 
-LABEL_WIDTH = 8
-FIGURES_WIDTH = 17
-"""Cells right of a bar."""
-
-NEARLY_FULL = 0.8
-"""Share of a disk from which it is shown as a warning."""
-SOON_SECONDS = 24 * 3600.0
-"""A disk that is full within this is a warning."""
+OLD_SECONDS = 60.0
+"""Age of another machine's figures from which they are a warning."""
 
 
 class HardwarePane(Lines, can_focus=True):
     """Pane 4; a single line where the layout gives it one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        binding("enter", "open", "hardware.open", "Processes", "Its processes, and who fills the disk", show=True),
         binding("x", "screen.control", "hardware.control", "Control", "Control the selected run", show=True),
+        binding("s", "sort", "hardware.sort", "Sort", "Sort the processes by the next column", show=True),
+        binding("j,down", "scroll_by(1)", "hardware.down", "Down", "Scroll down, in full size"),
+        binding("k,up", "scroll_by(-1)", "hardware.up", "Up", "Scroll up"),
+        binding("pagedown,ctrl+d", "scroll_by(10)", "hardware.page-down", "Page down", "Scroll down by ten"),
+        binding("pageup,ctrl+u", "scroll_by(-10)", "hardware.page-up", "Page up", "Scroll up by ten"),
+        binding("g,home", "scroll_by(-100000)", "hardware.first", "First", "Scroll to the top"),
+        binding("G,end", "scroll_by(100000)", "hardware.last", "Last", "Scroll to the end"),
         COPY,
     ]
 
+    class Opened(Message):
+        """The processes are wanted, or no more."""
+
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
+    is_full: reactive[bool] = reactive(False, repaint=False)
+    """Whether it is shown alone, and so has room for everything."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id)
+        self._top = 0
+        self._sort = 0
 
     def watch_snapshot(self) -> None:
         """Show the new sample."""
+        self.repaint()
+
+    def watch_is_full(self) -> None:
+        """From the top."""
+        self._top = 0
         self.repaint()
 
     def copy_text(self) -> str:
@@ -52,141 +65,75 @@ class HardwarePane(Lines, can_focus=True):
         return "\n".join(plain(line).rstrip() for line in self.lines)
 
     @property
+    def _elsewhere(self) -> Elsewhere | None:
+        detail = self.snapshot.detail if self.snapshot is not None else None
+        return detail.elsewhere if detail is not None else None
+
+    @property
+    def _hardware(self) -> Hardware | None:
+        if self._elsewhere is not None:
+            return self._elsewhere.hardware
+        return self.snapshot.hardware if self.snapshot is not None else None
+
+    @property
     def needed_rows(self) -> int:
-        """Rows that show everything."""
-        hardware = self.snapshot.hardware if self.snapshot is not None else None
+        """Rows that show everything but processes."""
         runs = self.snapshot.runs if self.snapshot is not None else ()
-        return 1 + len(full_lines(hardware, runs, 40)) if hardware is not None else 6
+        return 1 + len(full_lines(self._hardware, runs, 40)) if self._hardware is not None else 6
 
     def compose_lines(self, size: Size) -> list[Line]:
         """The rule and everything, or the one line."""
-        hardware = self.snapshot.hardware if self.snapshot is not None else None
+        hardware, snapshot = self._hardware, self.snapshot
         width, height = size
         if height == 1:
             spans = one_line(hardware, width) if hardware is not None else ()
             return [Line(spans, "panel" if self.has_focus else None)]
-        rule = rule_line(width, "Hardware", [figure("this machine")], digit="4", focused=self.has_focus)
-        if hardware is None or self.snapshot is None:
+        rule = rule_line(width, "Hardware", self._figures(), digit="4", focused=self.has_focus)
+        if hardware is None or snapshot is None:
             return [rule]
-        lines = full_lines(hardware, self.snapshot.runs, width)
+        lines = full_lines(hardware, snapshot.runs, width)
+        if self.is_full:
+            lines += self._usage(hardware, snapshot, width)
+            self._top = max(0, min(self._top, len(lines) - height + 1))
+            return [rule, *lines[self._top :]]
         if len(lines) > height - 1:
             lines = [line for line in lines if line.spans]  # the empty ones go first
         return [rule, *lines]
 
+    def _figures(self) -> Sequence[Figure]:
+        elsewhere, snapshot = self._elsewhere, self.snapshot
+        if elsewhere is None or snapshot is None:
+            return [figure("this machine")]
+        seconds = snapshot.now - elsewhere.time
+        age = format_age(max(0.0, seconds), live=False, now=snapshot.now)
+        return [
+            figure(elsewhere.host, "foreground"),
+            figure(f"{age} ago", "warning" if seconds > OLD_SECONDS else "muted"),
+        ]
 
-def one_line(hardware: Hardware, width: int) -> tuple[Span, ...]:
-    """The first GPU, processor and memory; whole pairs go where room is short."""
-    groups: list[tuple[str, Sequence[Span]]] = []
-    if hardware.gpus:
-        gpu = hardware.gpus[0]
-        share = _memory_share(gpu)
-        meter = bar(share, 8) if share is not None else ()
-        groups.append(("", [Span(f" GPU {gpu.index} ", "muted"), *meter, Span(" " + _gpu_memory(gpu, tight=True))]))
-        groups.append(("  ", [Span(_gpu_figures(gpu, power=False))]))
-        if len(hardware.gpus) > 1:
-            groups.append(("  ", [Span(f"+{len(hardware.gpus) - 1} more", "muted")]))
-    else:
-        groups.append(("", [Span(f" {hardware.gpu_problem or 'no NVIDIA GPU'}", "muted")]))
-    host = hardware.host
-    groups.append(("   ", [Span("CPU ", "muted"), Span(f"{host.cpu_percent:.0f} %")]))
-    memory_text = format_bytes_pair(host.memory_used_bytes, host.memory_total_bytes).replace(" / ", "/")
-    groups.append(("   ", [Span("RAM ", "muted"), Span(memory_text)]))
-    spans: list[Span] = []
-    for gap, group in groups:
-        if width_of(spans) + len(gap) + width_of(group) > width:
-            break
-        spans += [Span(gap), *group]
-    return tuple(spans)
+    def _usage(self, hardware: Hardware, snapshot: Snapshot, width: int) -> list[Line]:
+        here = self._elsewhere is None
+        processes = process_lines(hardware, snapshot.runs, self._sort, width, snapshot.now) if here else []
+        return [*processes, *disk_lines(snapshot, width)]
 
+    def action_open(self) -> None:
+        """Ask for the processes, or no more."""
+        self.post_message(self.Opened())
 
-def full_lines(hardware: Hardware, runs: Sequence[RunRow], width: int) -> list[Line]:
-    """Everything, a line each; empty lines separate GPUs from the host."""
-    lines: list[Line] = []
-    names: dict[int | None, str] = {run.pid: run.label for run in runs if run.pid is not None and run.is_live}
-    for place, gpu in enumerate(hardware.gpus):
-        history = hardware.gpu_history[place].utilization if place < len(hardware.gpu_history) else ()
-        lines += _gpu_lines(gpu, history, names, width)
-        lines.append(Line())
-    if not hardware.gpus:
-        problem = hardware.gpu_problem or "no NVIDIA GPU"
-        lines.append(Line((Span(f" {problem} · host memory", "muted"),)))
-        lines.append(_history_line(hardware.memory_history, width))
-        lines.append(Line())
-    host = hardware.host
-    cpu = f"{host.cpu_percent:.0f} % of {host.cpu_count}"
-    lines.append(_meter("CPU", host.cpu_percent / 100, cpu, width))
-    share = host.memory_used_bytes / max(1, host.memory_total_bytes)
-    lines.append(_meter("RAM", share, format_bytes_pair(host.memory_used_bytes, host.memory_total_bytes), width))
-    return lines + _disk_lines(hardware, width)
+    def action_sort(self) -> None:
+        """Sort the processes by the next column."""
+        self._sort = (self._sort + 1) % len(PROCESS_SORTS)
+        self.repaint()
 
+    def action_scroll_by(self, rows: int) -> None:
+        """Scroll; there is nothing to scroll unless it is shown alone."""
+        self._top = max(0, self._top + rows)
+        self.repaint()
 
-def _disk_lines(hardware: Hardware, width: int) -> list[Line]:
-    disk = hardware.disk
-    if disk is None:
-        return []
-    used = 1 - disk.free_bytes / max(1, disk.total_bytes)
-    soon = hardware.full_in_seconds is not None and hardware.full_in_seconds < SOON_SECONDS
-    tone = "warning" if used >= NEARLY_FULL or soon else "muted"
-    text_tone = tone if tone == "warning" else "foreground"
-    lines = [_meter("disk", used, f"{format_bytes(disk.free_bytes)} free", width, tone, text_tone)]
-    if soon:
-        rate = format_bytes(hardware.fill_bytes_per_second)
-        text = f"full in {format_duration(hardware.full_in_seconds)} at {rate}/s"
-        lines.append(Line((Span(" " * LABEL_WIDTH + text, "warning"),)))
-    return lines
+    def on_mouse_scroll_down(self) -> None:
+        """Scroll down."""
+        self.action_scroll_by(3)
 
-
-def _meter(label: str, share: float, text: str, width: int, tone: str = "muted", text_tone: str = "foreground") -> Line:
-    cells = max(4, width - LABEL_WIDTH - FIGURES_WIDTH - 1)
-    figures = Span(pad_left(text, FIGURES_WIDTH), text_tone)
-    return Line((Span(pad(f" {label}", LABEL_WIDTH), "muted"), *bar(share, cells, tone), figures))
-
-
-def _history_line(shares: Sequence[float], width: int) -> Line:
-    cells = max(4, width - LABEL_WIDTH - FIGURES_WIDTH - 1)
-    curve = sparkline(shares[-2 * cells :], 0.0, 1.0)
-    note = pad_left("last 10 min", FIGURES_WIDTH + cells - len(curve))
-    return Line((Span(" " * LABEL_WIDTH), Span(curve, "accent"), Span(note, "muted")))
-
-
-def _gpu_lines(gpu: GpuSample, history: Sequence[float], names: dict[int | None, str], width: int) -> list[Line]:
-    head = [Span(pad(f" GPU {gpu.index}", LABEL_WIDTH), "muted")]
-    if gpu.problem is not None:
-        return [Line((*head, Span(f"! {gpu.problem}", "error", bold=True)))]
-    figures = _gpu_figures(gpu, power=True)
-    room = width - LABEL_WIDTH - len(figures) - 3
-    head.append(Span(shorten_middle(gpu.name.removeprefix("NVIDIA "), room), bold=True))
-    lines = [Line(spread(head, [Span(figures + " ")], width))]
-    if (share := _memory_share(gpu)) is not None:
-        lines.append(_meter("memory", share, _gpu_memory(gpu), width, "accent"))
-    lines.append(_history_line(history, width))
-    for process in gpu.processes:
-        name = names.get(process.pid, f"pid {process.pid}")
-        size = format_bytes(process.memory_bytes) if process.memory_bytes is not None else "—"
-        indented = Span(" " * LABEL_WIDTH + shorten_middle(name, width - LABEL_WIDTH - 12))
-        lines.append(Line(spread([indented], [Span(size + " ", "muted")], width)))
-    return lines
-
-
-def _memory_share(gpu: GpuSample) -> float | None:
-    if gpu.memory_used_bytes is None or not gpu.memory_total_bytes:
-        return None
-    return gpu.memory_used_bytes / gpu.memory_total_bytes
-
-
-def _gpu_memory(gpu: GpuSample, *, tight: bool = False) -> str:
-    if gpu.memory_used_bytes is None or gpu.memory_total_bytes is None:
-        return "—"
-    text = format_bytes_pair(gpu.memory_used_bytes, gpu.memory_total_bytes)
-    return text.replace(" / ", "/") if tight else text
-
-
-def _gpu_figures(gpu: GpuSample, *, power: bool) -> str:
-    figures = []
-    if gpu.utilization_percent is not None:
-        figures.append(format_percent(gpu.utilization_percent / 100))
-    if gpu.temperature_celsius is not None:
-        figures.append(f"{gpu.temperature_celsius} °C")
-    if power and gpu.power_watts is not None:
-        figures.append(f"{gpu.power_watts:.0f} W")
-    return "  ".join(figures)
+    def on_mouse_scroll_up(self) -> None:
+        """Scroll up."""
+        self.action_scroll_by(-3)

@@ -78,13 +78,13 @@ class Lines(Widget):
         return lines + [Line()] * (size.height - len(lines))
 
 
-_palettes: dict[tuple[str, bool], Palette] = {}
+_palettes: dict[tuple[str, bool, str], Palette] = {}
 
 
 def palette_of_app(widget: Widget) -> Palette:
     """The colours of the theme in use, resolved once a theme."""
     app = widget.app
-    key = (app.theme, app.no_color)
+    key = (app.theme, app.no_color, getattr(app, "hues", ""))  # an app of a test has none
     if key not in _palettes:
         _palettes[key] = palette_of(app.current_theme, no_color=app.no_color)
     return _palettes[key]

@@ -16,6 +16,8 @@ class MarkedList(CursorList[T]):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
         self.marked: set[Hashable] = set()
+        self._anchor: Hashable = None
+        """The row marked last, where a range begins."""
 
     def keep_marks(self, keys: set[Hashable]) -> None:
         """Drop the marks of rows that are not among `keys`."""
@@ -33,9 +35,22 @@ class MarkedList(CursorList[T]):
     def action_mark(self) -> None:
         """Mark or unmark this row and step on."""
         if self.current is not None:
-            self.marked ^= {self.key_of(self.current)}
+            self._anchor = self.key_of(self.current)
+            self.marked ^= {self._anchor}
             self.action_move(1)
             self.post_message(self.CursorMoved())
+
+    def action_range(self) -> None:
+        """Mark every row from the one marked last, else from this one alone, to here."""
+        if self.current is None:
+            return
+        here = self._cursor
+        start = self._index_of.get(self._anchor, here)
+        low, high = sorted((start, here))
+        self.marked |= {self.key_of(item) for item in self.items[low : high + 1]}
+        self._anchor = self.key_of(self.current)
+        self.repaint()
+        self.post_message(self.CursorMoved())
 
     def action_mark_all(self) -> None:
         """Mark all that are listed, or none where all are."""

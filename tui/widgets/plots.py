@@ -25,7 +25,6 @@ from ckptop.tui.plot_settings import Plan, PlotSettings, value_figures, values_t
 from ckptop.tui.widgets.pane_rule import PaneRule, figure
 
 if TYPE_CHECKING:
-    from ckptop.tui.chart_canvas import Marker
     from ckptop.tui.curves import CurveGroup, Curves
     from ckptop.tui.widgets.chart import Chart
 
@@ -54,6 +53,7 @@ class Plots(Widget, can_focus=True):
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     query_text: reactive[str] = reactive("", repaint=False)
     """Only charts of metrics whose name holds this are shown."""
+    filter_hint: ClassVar[str] = "a metric"
 
     class OverlayChanged(Message):
         """The marked runs are to be laid over the selected one, or no more."""
@@ -186,8 +186,7 @@ class Plots(Widget, can_focus=True):
             return
         from ckptop.tui.widgets.chart import Chart
 
-        marker: Marker = "ascii" if text.ASCII_ONLY else "braille"
-        self.mount(*(Chart(id=f"chart-{place}", marker=marker) for place in range(MOST_CHARTS)))
+        self.mount(*(Chart(id=f"chart-{place}", marker=text.chart_marker()) for place in range(MOST_CHARTS)))
 
     def on_chart_drawn(self, message: Chart.Drawn) -> None:
         """The rule tells the values of what is drawn."""

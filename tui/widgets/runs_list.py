@@ -11,11 +11,21 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
 
-from ckptop.host.units import format_count, format_duration, format_percent, format_value, shorten_middle, shorten_right
-from ckptop.tui.keys import COPY, SORTING, Shown, binding
+from ckptop.host.units import (
+    cell_width,
+    format_count,
+    format_duration,
+    format_percent,
+    format_value,
+    shorten_middle,
+    shorten_right,
+)
+from ckptop.tui.filtering import HINT, run_filter
+from ckptop.tui.keys import COPY, SORTING, Shown, binding, marking
 from ckptop.tui.model import RunRow, Snapshot
 from ckptop.tui.powers import Powers
-from ckptop.tui.sorting import SORTS, sort_runs
+from ckptop.tui.run_order import RunOrder
+from ckptop.tui.sorting import SORTS, Place, place_runs, sort_runs
 from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, thinned
 from ckptop.tui.theme import GLYPHS, STATE_TOKENS
 from ckptop.tui.widgets.marked_list import MarkedList
@@ -27,6 +37,8 @@ TIGHT = 40
 """Cells below which glyph and name are all."""
 BAR_WIDTH = 10
 TREND_WIDTH, WIDE_TREND_WIDTH = 6, 8
+NEST = "  "
+"""Before the branch of a run that stands deeper."""
 
 LONGEST_BESIDE = 7
 """Letters of a state that fit beside the percentage; a longer one takes its place."""
@@ -49,25 +61,32 @@ class RunsList(MarkedList[RunRow]):
         binding("D", "screen.prune", "runs.prune", "Delete old", "Delete old checkpoints by rules", show=True),
         binding("p", "screen.promote", "runs.promote", "Promote", "Promote the run's best checkpoint", show=True),
         binding("W", "screen.why", "runs.why", "Why", "What ended it, or what it does, on one page"),
-        binding("space", "mark", "runs.mark", "Mark", "Mark this run, to lay its curves over others"),
-        binding("asterisk", "mark_all", "runs.mark-all", "All", "Mark all runs, or none"),
-        binding("n", "next_mark(1)", "runs.next-mark", "Next mark", "Go to the next marked run"),
-        binding("N", "next_mark(-1)", "runs.previous-mark", "Previous mark", "Go to the previous marked run"),
+        binding("P", "screen.pin", "runs.pin", "Pin", "Never delete it: pin its best checkpoint; again: allow it"),
+        binding("d", "screen.delete", "runs.delete", "Delete", "Move the marked runs, or this, to trash"),
+        binding("t", "screen.trash", "runs.trash", "Trash", "What was deleted in this store"),
+        *marking(show=False),
+        binding("b", "group", "runs.group", "By sweep", "Nest the trials of each sweep under its best, or not"),
+        binding("h,left", "fold", "runs.fold", "Fold", "Fold what stands under this run"),
+        binding("l,right", "unfold", "runs.unfold", "Unfold", "Show what stands under this run"),
+        binding("H", "hide", "runs.hide", "Hide", "Hide the marked runs, or this; again: show them"),
+        binding("full_stop", "show_hidden", "runs.show-hidden", "Hidden", "List hidden runs too, or no more"),
         *SORTING,
         COPY,
     ]
 
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     query_text: reactive[str] = reactive("", repaint=False)
-    """Only runs whose name or state holds this are listed."""
+    """Only runs for which this holds are listed; `tui.filtering` says what it may be."""
+    filter_hint: ClassVar[str] = HINT
 
     class Opened(Message):
         """Enter on a run."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
-        self._sort = 0
-        self._reversed = False
+        self.order = RunOrder()
+        self._places: dict[str, Place] = {}
+        self._hidden_count = 0
         self._is_loading = True
 
     def watch_snapshot(self) -> None:
@@ -82,12 +101,24 @@ class RunsList(MarkedList[RunRow]):
         if self.snapshot is None:
             return
         self.keep_marks({run.name for run in self.snapshot.runs})
-        needle = self.query_text.casefold()
-        matching = [run for run in self.snapshot.runs if needle in run.label.casefold() or needle in run.state]
+        order, matches = self.order, run_filter(self.query_text)
+        found = [run for run in self.snapshot.runs if matches(run)]
+        matching = [run for run in found if order.shows_hidden or run.name not in order.hidden]
+        self._hidden_count = sum(run.name in order.hidden for run in found)
         if self._is_loading and not self._is_moved:
             self._cursor, self._cursor_key = 0, None  # runs still to come may stand above
         self._is_loading = self.snapshot.unread > 0
-        self.set_items(sort_runs(matching, self._sort, reverse=self._reversed))
+        places = place_runs(matching, order.sort, reverse=order.reversed, grouped=order.grouped, folded=order.folded)
+        self._places = {place.run.name: place for place in places}
+        self.set_items([place.run for place in places])
+
+    def selection(self) -> list[RunRow]:
+        """The marked runs, listed or not; else the one under the cursor."""
+        runs = self.snapshot.runs if self.snapshot is not None else ()
+        marked = [
+            run for run in sort_runs(runs, self.order.sort, reverse=self.order.reversed) if run.name in self.marked
+        ]
+        return marked or ([self.current] if self.current is not None else [])
 
     def key_of(self, item: RunRow) -> str:
         """The run's name."""
@@ -100,7 +131,7 @@ class RunsList(MarkedList[RunRow]):
             said = shorten_right(ill, width - 14)
             return rule_line(width, "Runs", [figure(said, tone)], digit="1", focused=self.has_focus)
         total = len(self.snapshot.runs) if self.snapshot is not None else 0
-        shown = len(self.items)
+        shown = total - self._folded_count() if not self.query_text and not self._hidden_count else len(self.items)
         count = format_count(total) if shown == total else f"{shown:,} of {total:,}"
         figures = [figure(count)]
         if self.snapshot is not None and self.snapshot.unread:
@@ -111,7 +142,12 @@ class RunsList(MarkedList[RunRow]):
             figures.append(figure("/" + self.query_text, "accent"))
         if self.hidden_below:
             figures.append(figure(f"{self.hidden_below:,} more below"))
-        figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
+        if self._hidden_count:
+            figures.append(figure(f"{self._hidden_count:,} hidden"))
+        order = self.order
+        figures.append(figure(SORTS[order.sort] + (", reversed" if order.reversed else "")))
+        if order.grouped:
+            figures.append(figure("by sweep"))
         return rule_line(width, "Runs", figures if total else (), digit="1", focused=self.has_focus)
 
     def _what_is_wrong(self) -> tuple[str | None, str]:
@@ -133,6 +169,8 @@ class RunsList(MarkedList[RunRow]):
         off = _off(powers, changes=self.snapshot is None or self.snapshot.writable)
         if powers is not None and detail is not None and not detail.table.rows:
             off |= {"runs.prune", "runs.promote"}
+        if self.marked:
+            return self._marked_bindings()
         shown = []
         for item in (item for item in self.BINDINGS if isinstance(item, Binding) and item.show):
             text = item.description
@@ -143,12 +181,25 @@ class RunsList(MarkedList[RunRow]):
             shown.append(Shown(item, text, item.id in off))
         return shown
 
+    def _marked_bindings(self) -> list[Shown]:
+        """With marks, what can be done to several."""
+        by_id = {item.id: item for item in self.BINDINGS if isinstance(item, Binding)}
+        read_only = self.snapshot is not None and not self.snapshot.writable
+        return [
+            Shown(by_id["runs.resume"], f"Resume {len(self.marked):,}", read_only),
+            Shown(by_id["runs.delete"], "Delete", read_only),
+            Shown(by_id["runs.hide"], "Hide"),
+            Shown(by_id["list.mark-all"], "All"),
+        ]
+
     def empty_text(self) -> str:
         """Why there is nothing, and what now."""
         if self.snapshot is None or not self.snapshot.loaded:
             return ""
         if self.query_text:
             return "Nothing matches. Esc clears."
+        if self._hidden_count:
+            return f"All {self._hidden_count:,} runs are hidden. . shows them."
         return f"No runs in {self.snapshot.store}. T trains; `ckptop demo` shows one."
 
     def heading(self, width: int) -> Line | None:
@@ -170,22 +221,52 @@ class RunsList(MarkedList[RunRow]):
 
     def row(self, item: RunRow, width: int, *, at_cursor: bool) -> Line:
         """One run."""
-        nested = self._sort == 0 and item.parent in self._index_of
-        label = ("└ " if nested else "") + item.label
-        name_tone = "foreground" if item.is_live or at_cursor else "muted"
+        place = self._places.get(item.name, Place(item))
+        lead = NEST * (place.depth - 1) + "└ " if place.depth else ""
+        fold = "" if not place.below or not (self.order.grouped or self._is_folded(item)) else self._fold_glyph(item)
+        label = lead + fold + item.label
+        hidden = item.name in self.order.hidden
+        name_tone = "faint" if hidden and not at_cursor else "foreground" if item.is_live or at_cursor else "muted"
         glyph = Span(GLYPHS[item.state][0], STATE_TOKENS[item.state], bold=True)
-        mark = Span(GLYPHS["marked"][0] if item.name in self.marked else " ", "accent", bold=True)
+        marked = item.name in self.marked
+        mark = Span(
+            GLYPHS["marked"][0] if marked else "P" if item.pinned else " ", "accent" if marked else "muted", marked
+        )
         if width + 1 < TIGHT:
             return Line((glyph, mark, Span(shorten_middle(label, width - 2), name_tone, at_cursor)))
         cells = self._name_cells(width)
-        name = Span(pad(shorten_middle(label, cells), cells), name_tone, at_cursor)
+        name = self._name_spans(item, label, cells, name_tone, bold=at_cursor)
         wide = width + 1 >= WIDE
         middle = self._wide_middle(item) if wide else self._middle(item)
         best = Span(pad_left(format_value(item.best), 8 if wide else 7), "foreground", at_cursor)
         trend = item.trend if wide else thinned(item.trend, 2 * TREND_WIDTH)
         return Line(
-            (glyph, mark, name, *middle, best, Span("  " + sparkline(trend), "accent" if at_cursor else "muted"))
+            (
+                glyph,
+                mark,
+                *name,
+                *middle,
+                best,
+                Span(_direction(item), "muted"),
+                Span(" " + sparkline(trend), "accent" if at_cursor else "muted"),
+            )
         )
+
+    def _name_spans(self, item: RunRow, label: str, cells: int, tone: str, *, bold: bool) -> list[Span]:
+        """The name, and of a folded run how many stand under it."""
+        below = self._places[item.name].below if item.name in self._places else 0
+        more = f" +{below:,}" if below and self._is_folded(item) else ""
+        name = shorten_middle(label, cells - len(more))
+        return [Span(name, tone, bold), Span(pad(more, cells - cell_width(name)), "muted")]
+
+    def _is_folded(self, item: RunRow) -> bool:
+        return item.name in self.order.folded
+
+    def _fold_glyph(self, item: RunRow) -> str:
+        return "▸ " if self._is_folded(item) else "▾ "
+
+    def _folded_count(self) -> int:
+        return sum(place.below for name, place in self._places.items() if name in self.order.folded)
 
     def _middle(self, item: RunRow) -> list[Span]:
         tone = STATE_TOKENS[item.state]
@@ -222,19 +303,61 @@ class RunsList(MarkedList[RunRow]):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._sort = (self._sort + 1) % len(SORTS)
-        self._reversed = False
+        self.order.next_sort()
         self._relist()
 
     def action_reverse(self) -> None:
         """Turn the order around."""
-        self._reversed = not self._reversed
+        self.order.reversed = not self.order.reversed
+        self._relist()
+
+    def action_group(self) -> None:
+        """Nest the trials of each sweep under its best one, or not."""
+        self.order.grouped = not self.order.grouped
+        self._relist()
+
+    def action_fold(self) -> None:
+        """Fold what stands under this run; of a run with nothing under it, what stands beside it."""
+        if self.current is None:
+            return
+        place = self._places[self.current.name]
+        if place.below and not self._is_folded(self.current):
+            self.order.folded.add(self.current.name)
+        elif place.above is not None:
+            self.order.folded.add(place.above)
+            self.move_to_key(place.above)
+        self._relist()
+
+    def action_unfold(self) -> None:
+        """Show again what stands under this run."""
+        if self.current is not None:
+            self.order.folded.discard(self.current.name)
+            self._relist()
+
+    def action_hide(self) -> None:
+        """Hide the marked runs or this one; where all are hidden, show them again."""
+        names = {run.name for run in self.selection()}
+        self.order.hidden ^= names if names <= self.order.hidden else names - self.order.hidden
+        self.clear_marks()
+        self._relist()
+        self.post_message(self.CursorMoved())
+
+    def action_show_hidden(self) -> None:
+        """List hidden runs too, or no more."""
+        self.order.shows_hidden = not self.order.shows_hidden
         self._relist()
 
     def action_open(self) -> None:
         """Ask for the run's checkpoints."""
         if self.current is not None:
             self.post_message(self.Opened())
+
+
+def _direction(run: RunRow) -> str:
+    """Whether lower or higher is better; a blank where there is no value."""
+    if run.best is None:
+        return " "
+    return "↓" if run.lower_is_better else "↑"
 
 
 def _off(powers: Powers | None, *, changes: bool) -> set[str]:
