@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from ckptop.host.terminal import clean
+from ckptop.host.terminal import shown_line
 
 LONGEST_BYTES = 1 << 20
 """A line longer than this comes in pieces."""
@@ -25,7 +25,7 @@ class LineSplitter:
         """The lines that are whole by now, cleaned."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
-            yield _shown(line)
+            yield shown_line(line)
         if len(self._rest) > LONGEST_BYTES:
             yield from self.end()
 
@@ -33,13 +33,7 @@ class LineSplitter:
         """The last line, if it has no end."""
         rest, self._rest = self._rest, b""
         if rest:
-            yield _shown(rest)
-
-
-def _shown(line: bytes) -> str:
-    """What a terminal would show in the end: of a bar that was painted over and over, the last."""
-    painted = [part for part in line.rstrip(b"\r").split(b"\r") if part.strip()]
-    return clean((painted[-1] if painted else b"").decode(errors="replace").expandtabs())
+            yield shown_line(rest)
 
 
 def print_json_line(value: object) -> None:

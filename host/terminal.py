@@ -48,3 +48,9 @@ def clean(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         return text[: limit - 1] + ELLIPSIS if limit > 0 else ""
     return text
+
+
+def shown_line(line: bytes) -> str:
+    """What a terminal would show in the end of a printed line, cleaned: of a bar painted over and over, the last."""
+    painted = [part for part in line.rstrip(b"\r").split(b"\r") if part.strip()]
+    return clean((painted[-1] if painted else b"").decode(errors="replace").expandtabs())
