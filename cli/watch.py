@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +16,9 @@ from ckptop.cli.common import default_store, json_option, print_json
 from ckptop.cli.plain_lines import is_reader_gone, print_json_line
 from ckptop.cli.ps import describe_head, in_order, print_heads
 from ckptop.host.terminal import clean
-from ckptop.host.units import format_bytes, format_count, format_duration, format_value
 from ckptop.store.errors import UsageError
 from ckptop.store.feed import StoreFeed
-from ckptop.store.manifest import to_number
+from ckptop.store.notice_text import text_of
 from ckptop.store.notices import Notice, StoreNotices
 from ckptop.store.store import Store
 
@@ -33,8 +32,6 @@ LEAST_SECONDS = 0.2
 
 _Hearing = Callable[[Iterable[Notice]], Iterable[Notice]]
 
-_METRICS = 6
-_ITEMS = 4
 _CHARACTERS = 300
 
 
@@ -123,74 +120,6 @@ def _print(notices: Iterable[Notice], as_json: bool) -> None:
             print_json_line({**own, **notice.details, **own})
         else:
             click.echo(f"{_moment(notice.time)}  {clean(f'{notice.run}  {text_of(notice)}', _CHARACTERS)}")
-
-
-def text_of(notice: Notice) -> str:
-    """What a notice says to people; not cleaned."""
-    told, at = notice.details, f" at step {format_count(notice.step)}" if notice.step is not None else ""
-    match notice.kind:
-        case "state":
-            why = told.get("why")
-            return f"{told['state']}{at}" + (f": {why}" if why else "")
-        case "epoch":
-            return _epoch(notice)
-        case "gone":
-            return "is gone from the store"
-        case "saved" | "milestone":
-            return f"{notice.kind}{at}: {_saved(told)}"
-        case "alert":
-            return f"alert{at}: {told.get('message', '')}"
-        case "control":
-            asked = f"{told.get('user', 'somebody')} asked for {told.get('action', 'something')}"
-            return f"{asked}{at}: {told.get('message', '')}"
-        case "started":
-            again = told.get("from_checkpoint")
-            return f"started from step {told.get('from_step', 0)}" + (f", {again}" if again else "")
-        case "finished":
-            return f"finished{at}" + _listed(told.get("metrics"))
-    return f"{notice.kind}{at}" + _others(told)
-
-
-def _epoch(notice: Notice) -> str:
-    total = notice.details.get("total_epochs")
-    number = f"epoch {notice.epoch}" + (f" of {total}" if total else "") if notice.epoch else "validated"
-    step = f", step {format_count(notice.step)}" if notice.step is not None else ""
-    return f"{number}{step}{_listed(notice.details.get('metrics'))}"
-
-
-def _listed(metrics: object) -> str:
-    """Metrics of a split first: a path as `val/loss` is what a person looks for."""
-    if not isinstance(metrics, Mapping) or not metrics:
-        return ""
-    names = sorted(map(str, metrics), key=lambda name: ("/" not in name, name.startswith("train/")))[:_METRICS]
-    return ": " + ", ".join(f"{name} {format_value(_number(metrics[name]))}" for name in names)
-
-
-def _saved(told: Mapping[str, Any]) -> str:
-    size, seconds, metric = told.get("size_bytes"), told.get("seconds"), told.get("metric")
-    said = [str(told.get("checkpoint", ""))]
-    if metric is not None:
-        said.append(f"{metric} {format_value(_number(told.get('value')))}")
-    if isinstance(size, int):
-        said.append(format_bytes(size))
-    if isinstance(seconds, int | float) and seconds >= 1:
-        said.append(f"in {format_duration(seconds)}")
-    return ", ".join(said)
-
-
-def _others(told: Mapping[str, Any]) -> str:
-    """What an event of another kind says: its reason or error, else its first plain values."""
-    for name in ("error", "reason", "message", "checkpoint"):
-        if isinstance(told.get(name), str):
-            return f": {told[name]}"
-    plain = [f"{name} {value}" for name, value in told.items() if isinstance(value, str | int | float)]
-    if isinstance(told.get("checkpoints"), list):
-        plain.insert(0, f"{len(told['checkpoints'])} checkpoints")
-    return ": " + ", ".join(plain[:_ITEMS]) if plain else ""
-
-
-def _number(value: object) -> float | None:
-    return to_number(value) if isinstance(value, int | float | str) else None
 
 
 def _moment(seconds: float) -> str:

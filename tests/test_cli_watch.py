@@ -14,9 +14,9 @@ import pytest
 from store_fixture import RunPlan, build_run, build_store
 
 from ckptop.cli.main import run
-from ckptop.cli.watch import text_of
 from ckptop.store.events import append_event
 from ckptop.store.layout import RunPaths
+from ckptop.store.notice_text import text_of
 from ckptop.store.notices import Notice
 
 
@@ -149,7 +149,9 @@ def test_once_without_a_store_is_an_empty_table(tmp_path: Path, capsys: pytest.C
         (Notice(0, "r", "finished", 7, None, {"metrics": [1]}), "finished at step 7"),
         (Notice(0, "r", "failed", 7, None, {"error": "ValueError: x"}), "failed at step 7: ValueError: x"),
         (Notice(0, "r", "pruned", 7, None, {"checkpoints": ["a", "b"], "freed_bytes": 5}),
-         "pruned at step 7: 2 checkpoints, freed_bytes 5"),
+         "pruned at step 7: 2 checkpoints, 5 B freed"),
+        (Notice(0, "r", "promoted", 7, None, {"checkpoint": "milestone/a.pt", "model": "digits", "version": "1.0.0"}),
+         "promoted at step 7: milestone/a.pt as digits 1.0.0"),
         (Notice(0, "r", "whatever"), "whatever"),
     ],
 )  # fmt: skip
