@@ -6,6 +6,7 @@ run's checkpoints: the change and the line that tells of it belong together, and
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Any
 import msgspec
 
 from ckptop.host.process import current_process
+from ckptop.store.errors import StoreError
+from ckptop.store.files import open_to_read
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import append_line, reversed_lines, to_json
 from ckptop.store.locks import FileLock
@@ -124,9 +127,12 @@ def parse_event(line: bytes) -> Event | None:
 class EventLog:
     """Incremental reader of one events.jsonl."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kinds: Collection[str] = ()) -> None:
+        """Nothing is read yet; of `kinds` alone, which costs a tenth of reading all, where some are named."""
         self.tail = LineTail(path)
         """Where reading stands; its `generation` changes when the file was replaced and is read anew."""
+        self._kinds = frozenset(kinds)
+        self._spelled = [f'"{kind}"'.encode() for kind in kinds]
         self.bad_lines = 0
         """Lines that are no events; they were skipped."""
 
@@ -134,12 +140,31 @@ class EventLog:
         """The events appended since the last call, oldest first."""
         events = []
         while lines := self.tail.poll():
-            for line in lines.splitlines():
-                event = parse_event(line)
-                if event is not None:
-                    events.append(event)
-                elif line.strip():
-                    self.bad_lines += 1
+            events += self._parsed(lines)
+        return events
+
+    def begin(self, limit_bytes: int = LOOK_BACK_BYTES) -> list[Event]:
+        """The events within the last `limit_bytes`, oldest first, whatever the size of the file; `poll` goes on."""
+        self.tail.skip_to_end()
+        end = self.tail.offset
+        begin = max(0, end - limit_bytes)
+        try:
+            with open_to_read(self.tail.path) as file:
+                data = os.pread(file.fileno(), end - begin, begin)
+        except (StoreError, OSError):  # not there, or for `poll` to tell
+            return []
+        return self._parsed(data[data.find(b"\n") + 1 :] if begin else data)
+
+    def _parsed(self, lines: bytes) -> list[Event]:
+        events = []
+        for line in lines.splitlines():
+            if self._spelled and not any(kind in line for kind in self._spelled):
+                continue
+            event = parse_event(line)
+            if event is None:
+                self.bad_lines += bool(line.strip())
+            elif not self._kinds or event.event in self._kinds:
+                events.append(event)
         return events
 
 

@@ -218,3 +218,31 @@ def test_what_listing_imports_stays_light() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "light\n"
+
+
+def test_the_newest_events_of_a_large_file_and_then_what_comes_after(paths: RunPaths) -> None:
+    for step in range(100):
+        append_event(paths, "saved", step=step)
+    log = EventLog(paths.events)
+
+    newest = log.begin(2000)
+    assert 0 < len(newest) < 20
+    assert newest[-1].step == 99
+    assert log.poll() == []
+    append_event(paths, "saved", step=100)
+    assert [event.step for event in log.poll()] == [100]
+
+
+def test_of_some_kinds_alone(paths: RunPaths) -> None:
+    append_event(paths, "saved", step=1, message='an "alert" in a string')
+    append_event(paths, "alert", step=2)
+    log = EventLog(paths.events, ("alert", "failed"))
+
+    assert [event.step for event in log.begin()] == [2]
+    append_event(paths, "failed", step=3)
+    append_event(paths, "saved", step=4)
+    assert [event.step for event in log.poll()] == [3]
+
+
+def test_no_file_has_no_newest_events(paths: RunPaths) -> None:
+    assert EventLog(paths.events).begin() == []
