@@ -47,9 +47,9 @@ class Break:
     """Whether it has not come back."""
 
 
-def find_breaks(log: MetricLog) -> list[Break]:
+def find_breaks(log: MetricLog, newest: int = NEWEST) -> list[Break]:
     """The breaks of a log as far as it was read, by step: of each metric the first value that is no number, of each
-    loss the worst jump, and one drop of the pace.
+    loss the worst jump among its `newest` values, and one drop of the pace.
     """  # fmt: skip
     found: list[Break] = []
     for name in log.names:
@@ -57,7 +57,7 @@ def find_breaks(log: MetricLog) -> list[Break]:
         step, value = columns.step[~columns.abandoned], columns.value[~columns.abandoned]
         found += _not_finite(name, step, value)
         if "loss" in name.rpartition("/")[2]:
-            found += _jump(name, step, value)
+            found += _jump(name, step, value, newest)
     return sorted([*found, *_slow(log)], key=lambda one: one.step)
 
 
@@ -70,9 +70,10 @@ def _not_finite(name: str, step: Steps, value: Values) -> Iterator[Break]:
     yield Break("not-finite", name, int(step[place]), float(value[place]), before, not finite[-1])
 
 
-def _jump(name: str, step: Steps, value: Values) -> Iterator[Break]:
+def _jump(name: str, step: Steps, value: Values, newest: int) -> Iterator[Break]:
+    step, value = step[-newest:], value[-newest:]
     finite = np.isfinite(value)
-    step, value = step[finite][-NEWEST:], value[finite][-NEWEST:]
+    step, value = step[finite], value[finite]
     window = WINDOW if value.size >= 2 * WINDOW else WINDOW // 8 + 2
     if value.size <= window:
         return
