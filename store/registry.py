@@ -121,15 +121,39 @@ class Registry:
         return Version.parse(released[-1].version).bump(part) if released else Version(1, 0, 0)
 
 
+RegistryLine = ReleaseLine | AliasLine | YankLine
+"""One thing that was done to releases."""
+
+
 def read_registry(paths: StorePaths) -> Registry:
     """Read the registry; an empty one where there is no file. Bad lines are counted and skipped.
 
     Raises:
         OSError: It is there and cannot be read.
     """
-    releases: list[ReleaseLine] = []
-    aliases: list[AliasLine] = []
+    lines, bad_lines = _read_lines(paths)
+    releases = tuple(line for line in lines if isinstance(line, ReleaseLine))
+    aliases = [line for line in lines if isinstance(line, AliasLine)]
     yanks: dict[tuple[str, str], YankLine] = {}
+    for line in lines:
+        if isinstance(line, YankLine):
+            yanks.setdefault((line.model, line.version), line)
+    usable = {(release.model, release.version) for release in releases} - yanks.keys()
+    return Registry(releases, _meanings(aliases, usable), bad_lines, yanks)
+
+
+def read_history(paths: StorePaths, model: str) -> list[RegistryLine]:
+    """All that was done to the releases of a model, oldest first; bad lines are skipped.
+
+    Raises:
+        OSError: The registry is there and cannot be read.
+    """
+    return [line for line in _read_lines(paths)[0] if line.model == model]
+
+
+def _read_lines(paths: StorePaths) -> tuple[list[RegistryLine], int]:
+    """Every whole line, and how many are not."""
+    found: list[RegistryLine] = []
     bad_lines = 0
     try:
         lines = paths.registry.read_bytes().split(b"\n")[:-1]
@@ -144,16 +168,14 @@ def read_registry(paths: StorePaths) -> Registry:
             if kind == "released":
                 release = msgspec.json.decode(line, type=ReleaseLine)
                 Version.parse(release.version)
-                releases.append(release)
+                found.append(release)
             elif kind == "alias":
-                aliases.append(msgspec.json.decode(line, type=AliasLine))
+                found.append(msgspec.json.decode(line, type=AliasLine))
             elif kind == "yanked":
-                yank = msgspec.json.decode(line, type=YankLine)
-                yanks.setdefault((yank.model, yank.version), yank)
+                found.append(msgspec.json.decode(line, type=YankLine))
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             bad_lines += bool(line.strip())
-    usable = {(release.model, release.version) for release in releases} - yanks.keys()
-    return Registry(tuple(releases), _meanings(aliases, usable), bad_lines, yanks)
+    return found, bad_lines
 
 
 def _meanings(aliases: Iterable[AliasLine], usable: Set[tuple[str, str]]) -> dict[tuple[str, str], str]:
