@@ -120,3 +120,14 @@ def test_an_empty_log_has_no_break(path: Path) -> None:
     path.touch()
 
     assert read(path) == []
+
+
+def test_a_jump_before_the_newest_values_is_not_looked_for(path: Path) -> None:
+    values = noisy(600)
+    values[300] = 9.0
+    breaks_of(path, values)
+    log = MetricLog(path)
+    log.poll()
+
+    assert [one.kind for one in find_breaks(log)] == ["jump"]
+    assert find_breaks(log, 200) == []

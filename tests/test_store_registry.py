@@ -15,7 +15,15 @@ from ckptop.store.events import current_actor
 from ckptop.store.layout import StorePaths
 from ckptop.store.names import Version
 from ckptop.store.records import Actor
-from ckptop.store.registry import ReleaseLine, append_latest, append_release, append_yank, read_registry, release_path
+from ckptop.store.registry import (
+    ReleaseLine,
+    append_latest,
+    append_release,
+    append_yank,
+    read_history,
+    read_registry,
+    release_path,
+)
 
 ADA = Actor(user="ada", host="box1", pid=1)
 
@@ -251,3 +259,17 @@ def test_a_release_that_is_not_there_is_answered_with_those_that_are(paths: Stor
         read_registry(paths).release("cnn", "2.0.0")
     with pytest.raises(NotFound, match=r"no model 'dog' is released here; there: cnn, other"):
         read_registry(paths).release("dog", "1.0.0")
+
+
+def test_the_history_of_a_model_is_every_line_about_it_in_order(paths: StorePaths) -> None:
+    append_release(paths, line("1.0.0"))
+    append_release(paths, line("1.0.0", "other"))
+    append_yank(paths, "cnn", "1.0.0", "wrong data")
+    with paths.registry.open("a") as file:
+        file.write("torn\n")
+
+    history = read_history(paths, "cnn")
+
+    assert [(done.event, done.version) for done in history] == [
+        ("alias", "1.0.0"), ("released", "1.0.0"), ("yanked", "1.0.0"),
+    ]  # fmt: skip
