@@ -52,6 +52,11 @@ class RunLogs:
         """Forget the values of a log; its trend stays known."""
         self._open.pop(name, None)
 
+    @property
+    def followed(self) -> Mapping[str, MetricLog]:
+        """The logs that are open, by run."""
+        return self._open
+
     def open_log(self, name: str) -> MetricLog | None:
         """The log of a run as far as it was read; None where there is none."""
         return self._open.get(name)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckptop.host.terminal import clean
 from ckptop.store.checkpoint_info import CheckpointInfo
@@ -38,9 +39,17 @@ from ckptop.tui.run_views import RunViews
 from ckptop.tui.sampling import HardwareSampler
 from ckptop.tui.sorting import sort_runs
 
+if TYPE_CHECKING:
+    from ckptop.tui.alert_book import AlertBook
+    from ckptop.tui.alert_memory import Remembered
+    from ckptop.tui.alert_rows import Alerts
+
 TREND_BUDGET_SECONDS = 0.1
 """Spent on trends in one look; the rest comes with the next, so that a key never waits for them."""
 
+
+Deed = Callable[["Remembered", "Alerts"], "Remembered"]
+"""Changes what is remembered of the alerts."""
 
 _BestKey = tuple[int, tuple[CheckpointInfo, ...], Metric | None]
 """What the best was sought among: the tuple is kept, so that its id is not given to another."""
@@ -58,6 +67,8 @@ class Asked:
     """What verification found, by run and checkpoint key."""
     overlaid: tuple[str, ...] = ()
     """Runs whose curves lie over those of the selected one."""
+    deeds: tuple[Deed, ...] = ()
+    """What a person did about the alerts, in its order."""
 
     def everything(self) -> Asked:
         """The same, with every run listed anew."""
@@ -85,6 +96,7 @@ class StoreLook:
         self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
         self._detail: RunDetail | None = None
+        self._alerts: AlertBook | None = None
         self._best: dict[str, tuple[_BestKey, CheckpointInfo | None]] = {}
         self._last: tuple[tuple[object, ...], Snapshot] | None = None
 
@@ -116,10 +128,13 @@ class StoreLook:
         self._detail = self._make_detail(selected, asked, now, with_logs=with_logs)
         others = {name: self._views.get(name) for name in asked.overlaid if name != selected}
         overlays = self._logs.all_curves(others) if with_logs else ()
+        alerts = self._read_alerts(asked, changed.read) if with_logs else None
         rows = tuple(self._rows.values())
         problem = self._views.problem or store.problem
         unread = self._views.unread
-        key = (rows, self._detail, overlays, self._hardware, problem, store.writable, unread, int(now // 60))
+        key = (
+            rows, self._detail, overlays, alerts, self._hardware, problem, store.writable, unread, int(now // 60)
+        )  # fmt: skip
         if self._last is not None and self._last[0] == key:
             return self._last[1]
         snapshot = Snapshot(
@@ -128,6 +143,7 @@ class StoreLook:
             runs=rows,
             detail=self._detail,
             overlays=overlays,
+            alerts=alerts,
             hardware=self._hardware,
             problem=clean(problem) if problem is not None else None,
             writable=store.writable,
@@ -207,6 +223,21 @@ class StoreLook:
                 self._log_problems.pop(name, None)
             if name not in drawn and view.state not in LIVE_STATES:
                 self._logs.let_go(name)
+
+    # Alerts.
+
+    def _read_alerts(self, asked: Asked, read: frozenset[str]) -> Alerts:
+        if self._alerts is None:
+            from ckptop.tui.alert_book import AlertBook
+
+            self._alerts = AlertBook(self.root, self._clock)
+        for deed in asked.deeds:
+            self._alerts.remember(deed)
+        views = {name: view for name in self._views.names if (view := self._views.get(name)) is not None}
+        named = views.keys() if "" in asked.changed else asked.changed
+        alerts = self._alerts.update(views, {*named, *read}, self._logs.followed, self._hardware)
+        self.is_behind = self.is_behind or self._alerts.is_behind
+        return alerts
 
     # The selected run.
 

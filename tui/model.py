@@ -19,6 +19,7 @@ from ckptop.host.processes import ProcessSample
 if TYPE_CHECKING:  # NumPy takes 0.1 s to import: charts come after the first paint
     from ckptop.store.checkpoint_info import CheckpointInfo
     from ckptop.store.views import RunView
+    from ckptop.tui.alert_rows import Alerts
     from ckptop.tui.curves import Curves
     from ckptop.tui.powers import Powers
 
@@ -190,6 +191,8 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     detail: RunDetail | None = None
     overlays: tuple[Curves, ...] = ()
     """Curves of the marked runs, where they lie over those of the selected one."""
+    alerts: Alerts | None = None
+    """What went wrong in all runs; None before it was looked for."""
     hardware: Hardware | None = None
     problem: str | None = None
     """Why actions are off, or why the store cannot be read; one line."""

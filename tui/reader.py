@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptop.tui.look import Asked, StoreLook
+from ckptop.tui.look import Asked, Deed, StoreLook
 from ckptop.tui.model import Snapshot, Verdict
 
 if TYPE_CHECKING:  # watchdog takes 30 ms to import
@@ -60,6 +60,7 @@ class StoreReader:
         self._visible: tuple[str, ...] = ()
         self._overlaid: tuple[str, ...] = ()
         self._verdicts: dict[str, dict[str, Verdict]] = {}
+        self._deeds: list[Deed] = []
         self._is_asked = False
         self._is_stopped = False
 
@@ -81,6 +82,12 @@ class StoreReader:
         """What a verification found, by checkpoint key."""
         with self._condition:
             self._verdicts = {**self._verdicts, run: {**self._verdicts.get(run, {}), **found}}
+            self._ask()
+
+    def remember(self, deed: Deed) -> None:
+        """Let what somebody did about the alerts be remembered."""
+        with self._condition:
+            self._deeds.append(deed)
             self._ask()
 
     def stop(self) -> None:
@@ -143,8 +150,9 @@ class StoreReader:
     def _take(self) -> Asked:
         with self._condition:
             changed, self._changed = frozenset(self._changed), set()
+            deeds, self._deeds = tuple(self._deeds), []
             self._is_asked = self.look.is_behind
-            return Asked(changed, self._selected, self._visible, self._verdicts, self._overlaid)
+            return Asked(changed, self._selected, self._visible, self._verdicts, self._overlaid, deeds)
 
     def _wait(self, next_look: float, tick_at: float) -> None:
         """Wait until something is to be done: at once what was asked for, changes not before `next_look`."""

@@ -74,6 +74,8 @@ class Header(Lines):
 
     def _right(self, snapshot: Snapshot, *, disk: bool) -> list[Span]:
         spans: list[Span] = []
+        if snapshot.alerts is not None and (new := snapshot.alerts.new):
+            spans.append(Span(f"{GLYPHS['alert'][0]} {new:,} alert{'s' if new > 1 else ''}   ", "warning", bold=True))
         space = snapshot.hardware.disk if snapshot.hardware else None
         if disk and space is not None:
             tone = "warning" if space.free_bytes < LOW_DISK_BYTES else "muted"
