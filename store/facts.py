@@ -20,7 +20,7 @@ from ckptop.store.manifest import Tier
 from ckptop.store.names import is_run_name
 from ckptop.store.records import Attempt, Command
 from ckptop.store.registry import Registry, ReleaseLine, read_registry, release_path
-from ckptop.store.releasing import ReleaseConfig
+from ckptop.store.release_cards import ReleaseConfig
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView
 

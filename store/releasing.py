@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ckptop.store.errors import Damaged, StoreError, UsageError
 from ckptop.store.events import current_actor
 from ckptop.store.files import refuse_links, write_durably
@@ -23,28 +21,13 @@ from ckptop.store.layout import STAGING, UNREGISTERED, StorePaths, release_confi
 from ckptop.store.links import point
 from ckptop.store.manifest import Manifest, encode
 from ckptop.store.names import Version, production_name
-from ckptop.store.records import Sealed
 from ckptop.store.registry import ReleaseLine, append_release, production_lock, read_registry
+from ckptop.store.release_cards import ReleaseConfig, card_path, card_paths, card_text
 from ckptop.store.staging import remove_stale, removed_on_error, staged_name
 
+__all__ = ["ReleaseConfig", "card_path", "card_text", "check_model_name", "release_state"]
+
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class ReleaseConfig(Sealed, frozen=True, kw_only=True):
-    """`<model>_v1.0.0.config.json`: what a release is, beside its weights."""
-
-    model: str
-    version: str
-    file: str
-    sha256: str
-    size_bytes: int
-    config: dict[str, Any]
-    metrics: dict[str, float | str]
-    run: str
-    checkpoint: str
-    epoch: int
-    global_step: int
-    card: dict[str, Any]
 
 
 def check_model_name(model: str) -> None:
@@ -159,29 +142,7 @@ def _write_card(
     alone: bool,
 ) -> None:
     others = any(line.model != release.model for line in read_registry(store).releases)
-    of_model, of_only_model = _card_paths(store, release)
+    of_model, of_only_model = card_paths(store, release)
     path = of_only_model if alone and not others else of_model
     fs.mkdir(path.parent)
     write_durably(path, card_text(release, card or {}), fs, staging=staging)
-
-
-def card_text(release: ReleaseLine, card: Mapping[str, Any]) -> bytes:
-    """The model card of a release, as its file holds it: the facts, and what a person said of it."""
-    text = {
-        "model": release.model, "version": release.version, "file": release.file, "sha256": release.sha256,
-        "released": release.time, "run": release.run, "checkpoint": release.checkpoint,
-        "metrics": release.metrics,
-        **card,
-    }  # fmt: skip
-    return msgspec.json.format(msgspec.json.encode(text), indent=2) + b"\n"
-
-
-def card_path(store: StorePaths, release: ReleaseLine) -> Path | None:
-    """Where the card of a release is; None where somebody took it away."""
-    return next((path for path in _card_paths(store, release) if path.is_file()), None)
-
-
-def _card_paths(store: StorePaths, release: ReleaseLine) -> tuple[Path, Path]:
-    """`<model>/v1.0.0.json`, and `v1.0.0.json` for the one model of a stand-alone manager."""
-    name = f"v{release.version}.json"
-    return store.model_cards / release.model / name, store.model_cards / name

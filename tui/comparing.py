@@ -23,7 +23,7 @@ from ckptop.store.layout import StorePaths, release_config_path
 from ckptop.store.manifest import Manifest, to_number
 from ckptop.store.records import Mode
 from ckptop.store.registry import ReleaseLine, release_path
-from ckptop.store.releasing import ReleaseConfig
+from ckptop.store.release_cards import ReleaseConfig
 from ckptop.store.views import RunView, read_run
 from ckptop.tui.registry_rows import plain_value, when
 

@@ -25,8 +25,8 @@ from ckptop.store.registry import (
     read_registry,
     release_path,
 )
+from ckptop.store.release_cards import ReleaseConfig, card_path
 from ckptop.store.releases import main_metric, release_problem
-from ckptop.store.releasing import ReleaseConfig, card_path
 
 TEXT_LIMIT = 300
 
