@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -70,6 +71,13 @@ def test_a_crash_has_a_key_that_every_session_finds_again(tmp_path: Path) -> Non
     assert row_of_state(view_of(tmp_path / "well")) is None
 
 
+def test_a_host_that_fell_silent_is_an_alert(tmp_path: Path) -> None:
+    row = row_of_state(dataclasses.replace(view_of(tmp_path), state="unknown"))
+
+    assert row is not None
+    assert (row.kind, row.message) == ("crash", "not heard of at step 480: its host is silent")
+
+
 def test_a_message_out_of_a_file_is_clean(tmp_path: Path) -> None:
     row = row_of_event(Event(NOW, "alert", 1, 7, None, {"message": "\x1b]52;c;aGk=\x07a\u202eb\n"}), view_of(tmp_path))
 
@@ -81,19 +89,14 @@ def test_a_message_out_of_a_file_is_clean(tmp_path: Path) -> None:
 
 
 def test_full_memory_and_a_filling_disk_are_alerts_of_the_machine() -> None:
-    host = msgspec.structs.replace(NO_GPU, host=type(NO_GPU.host)(41.0, 16, 23 * GIB, 24 * GIB))
-    gpu = msgspec.structs.replace(
-        ONE_GPU, gpus=(type(ONE_GPU.gpus[0])(**{**vars_of(ONE_GPU.gpus[0]), "memory_used_bytes": 79 * GIB}),)
-    )
+    full = dataclasses.replace(NO_GPU.host, memory_used_bytes=23 * GIB, memory_total_bytes=24 * GIB)
+    host = msgspec.structs.replace(NO_GPU, host=full)
+    gpu = msgspec.structs.replace(ONE_GPU, gpus=(dataclasses.replace(ONE_GPU.gpus[0], memory_used_bytes=79 * GIB),))
 
     assert [row.message for row in rows_of_machine(host, NOW)] == ["memory is 96 % full, 23.0 / 24.0 GiB"]
     assert [row.kind for row in rows_of_machine(gpu, NOW)] == ["memory", "disk"]
     assert rows_of_machine(gpu, NOW)[1].message == "the disk is full in 5 h at 1.9 MiB/s: 38.2 GiB free"
     assert rows_of_machine(NO_GPU, NOW) == []
-
-
-def vars_of(thing: object) -> dict[str, object]:
-    return {name: getattr(thing, name) for name in thing.__slots__}  # type: ignore[attr-defined]
 
 
 # Curves.

@@ -22,6 +22,19 @@ def never() -> bool:
     return False
 
 
+def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each read from now on asks for."""
+    read: list[int] = []
+    pread = os.pread
+
+    def counted(descriptor: int, count: int, offset: int) -> bytes:
+        read.append(count)
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    return read
+
+
 def texts(window: Window) -> list[str]:
     return [line.text for line in window.lines]
 
@@ -45,9 +58,7 @@ def test_what_is_appended_is_all_that_is_read_of_a_log_that_grew(path: Path, mon
     window = file.at_end()
     with path.open("ab") as log:
         log.write(b"n\nnew\n")
-    read = []
-    pread = os.pread
-    monkeypatch.setattr(log_window.os, "pread", lambda *call: read.append(call[1]) or pread(*call))
+    read = bytes_read(monkeypatch)
 
     grown = file.at_end(window)
 
@@ -86,9 +97,7 @@ def test_ten_gigabytes_are_never_read_whole(path: Path, monkeypatch: pytest.Monk
         log.write(b"the first line\n")
         log.seek(10 * GIB)
         log.write(b"\n" + numbered(20_000))
-    read = []
-    pread = os.pread
-    monkeypatch.setattr(log_window.os, "pread", lambda *call: read.append(call[1]) or pread(*call))
+    read = bytes_read(monkeypatch)
     file = LogFile(path)
 
     assert texts(file.at_end())[-1] == "line 019999 of the log"

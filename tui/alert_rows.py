@@ -98,7 +98,7 @@ def row_of_event(event: Event, head: RunHead) -> AlertRow | None:
 def row_of_state(view: RunView) -> AlertRow | None:
     """The alert that a run's state is; None where it is well, or an event says the same."""
     status = view.status
-    if status is None or view.state not in ("crashed", "stalled", "failed"):
+    if status is None or view.state not in ("crashed", "stalled", "failed", "unknown"):
         return None
     moment = status.last_step_time if view.state == "stalled" else None
     details = {"state": view.state, "why": how_it_ended(status, view.state)}
