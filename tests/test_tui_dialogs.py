@@ -389,6 +389,14 @@ async def test_resume_from_the_checkpoint_under_the_cursor(dashboard: Dashboard,
     assert list(told[0][2:4]) == ["--from", "checkpoint_epoch_0011_step_00000264.pt"]
 
 
+async def test_resume_from_the_best_under_the_cursor_begins_with_the_best(dashboard: Dashboard) -> None:
+    await dashboard.press("3")
+    dashboard.table.move_to_key(next(row.key for row in dashboard.table.items if row.mark == "best"))
+    await open_dialog(dashboard, ResumeScreen, "r")
+
+    assert "(•) best" in sheet(dashboard)
+
+
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [

@@ -53,16 +53,16 @@ class ResumeScreen(Dialog[list[str]]):
         self._settings = dict(settings or {})
         self._rate, self._was = self._settings.pop("lr", rate_of(view)), rate_of(view)
         self._sources = _sources(view, info)
+        self._chosen = _chosen(view, info, self._sources)
         self._problem = ""
 
     def fields(self) -> Sequence[Widget]:
         """From where, as what, until when, what else; and the command."""
-        chosen = len(self._sources) - 1 if self._sources[-1][1].endswith(".pt") else 0
         epochs = self._settings.pop("epochs", epochs_of(self._view))
         other = " ".join(f"{key}={value}" for key, value in self._settings.items())
         named = [Field("", width=24, id="fork", placeholder="a new name")] if FORK in self._ways else []
         return [
-            Row(" from    ", Choice([label for label, _ in self._sources], id="from", chosen=chosen)),
+            Row(" from    ", Choice([label for label, _ in self._sources], id="from", chosen=self._chosen)),
             Row(" as      ", Choice(self._ways, id="as"), *named),
             Row(" epochs  ", Field(epochs, width=8, id="epochs", type="integer"),
                 "   lr ", Field(self._rate, width=10, id="lr")),
@@ -145,3 +145,13 @@ def _sources(view: RunView, info: CheckpointInfo | None) -> list[tuple[str, str]
     if info is not None and (latest is None or info.key != latest.key) and (best is None or info.key != best.key):
         sources.append((f"selected {format_count(info.step)}", info.name))
     return sources
+
+
+def _chosen(view: RunView, info: CheckpointInfo | None, sources: Sequence[tuple[str, str]]) -> int:
+    """Which source the form begins with: the checkpoint that was meant, else the newest."""
+    if info is None:
+        return 0
+    selectors = [selector for _, selector in sources]
+    is_best = view.best is not None and info.key == view.best.key
+    wanted = info.name if info.name in selectors else "best" if is_best else "latest"
+    return selectors.index(wanted) if wanted in selectors else 0
