@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("checkpoints", metavar="CHECKPOINT|RUN|MODEL@VERSION…", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), help="A labelled file: .csv, .npy or .npz.")
+@click.option("--data", type=click.Path(path_type=Path), help="A labelled file, as the task reads it.")
 @click.option("--part", type=click.Choice(PARTS), help="Without --data, the part of the run's own (default: val).")
 @click.option("--as", "name", metavar="NAME", help="What the data is called (default: the file's name).")
 @click.option("--no-record", is_flag=True, help="Only print; write nothing.")

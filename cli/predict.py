@@ -39,7 +39,7 @@ def inference_options(function: F) -> F:
 
 @click.command()
 @click.argument("checkpoint", metavar="CHECKPOINT|MODEL@VERSION")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The inputs: .csv, .npy or .npz.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The inputs, as the task reads them.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Predictions: .csv, .jsonl, .npy or .npz.")
 @click.option("--force", is_flag=True, help="Replace FILE where it is there already.")
 @inference_options

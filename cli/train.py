@@ -76,6 +76,13 @@ def training_options(function: F) -> F:
 @click.command("train", cls=TaskCommand)
 @training_options
 @click.option("--name", metavar="RUN", help="The run's name (default: the task's, then task-2, …).")
+@click.option(
+    "--continue-on",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Then go on learning on this, from the best checkpoint; --set continue.KEY=VALUE changes how.",
+)
+@click.option("--continue-from", metavar="RUN[:CHECKPOINT]", help="Begin with the weights of another run's checkpoint.")
 @click.option("--resume", metavar="auto|latest|best|CHECKPOINT", help="Go on with the run of that name.")
 @store_option
 @click.option("--steal", is_flag=True, help="Take over a run another host holds, without waiting for its silence.")
@@ -113,6 +120,8 @@ def train(
     name: str | None,
     config_file: Path | None,
     settings: tuple[str, ...],
+    continue_on: Path | None,
+    continue_from: str | None,
     resume: str | None,
     store_path: Path,
     steal: bool,
@@ -126,7 +135,7 @@ def train(
     as_json: bool,
     **shortcuts: int | float | str | None,
 ) -> int:
-    """Train TASK (digits, diabetes, or your own as MODULE:CLASS) and keep its checkpoints.
+    """Train TASK (digits, diabetes, price, sentiment, or your own as MODULE:CLASS) and keep its checkpoints.
 
     Exit codes: 0 done; 3 stopped on request and resumable; 16 the loss became NaN, or memory ran out.
     """
@@ -134,6 +143,8 @@ def train(
     require_extra()
     time_limit_seconds = duration(time_limit) if time_limit is not None else None
     take_alert_options(on_alert, alert_on)
+    if background or auto_resume:
+        _refuse_several(settings)
     if background:
         from ckptop.cli.background import tell_of_start, train_in_background
 
@@ -158,6 +169,8 @@ def train(
             name=name,
             config_file=config_file,
             assignments=assignments_of(settings, shortcuts),
+            continue_on=continue_on,
+            continue_from=continue_from,
             resume=resume,
             steal=steal,
             grace_seconds=grace_seconds,
@@ -167,6 +180,16 @@ def train(
             argv=["-m", "ckptop.cli", *sys.argv[1:]],
         )
     )
+
+
+def _refuse_several(settings: tuple[str, ...]) -> None:
+    """Several values of a choice are processes already, which this one must wait for."""
+    for text in settings:
+        key, _, value = text.partition("=")
+        if key.removeprefix("model.") in ("features", "preset") and "," in value:
+            raise click.UsageError(
+                f"{text} trains several runs at once; start each by itself, as {key}={value.partition(',')[0]}"
+            )
 
 
 def assignments_of(settings: tuple[str, ...], shortcuts: Mapping[str, object]) -> list[tuple[str, str]]:

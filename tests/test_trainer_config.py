@@ -56,7 +56,7 @@ def test_the_last_value_of_a_repeated_key_holds() -> None:
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("epoch", "epochs"), ("learning_rat", None), ("model.widht", "model.width"), ("dropout", "model.dropout")],
+    [("epoch", "epochs"), ("learning_rat", None), ("model.widht", "model.width"), ("dropuot", "model.dropout")],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, nearest: str | None) -> None:
     with pytest.raises(UsageError) as caught:
@@ -99,8 +99,10 @@ def test_a_model_s_own_option_is_meant_before_a_key_of_another_trainer() -> None
     class Patient(TaskOptions, frozen=True, kw_only=True):
         patience: int = 3
 
-    with pytest.raises(UsageError, match=r"did you mean model\.patience\?"):
-        layered(TrainConfig(model=Patient()), {"patience": 1})
+    assert layered(TrainConfig(model=Patient()), {"patience": 1}).model.patience == 1
+    assert layered(TrainConfig(model=Patient()), {"patience": 1, "model": {"patience": 2}}).model.patience == 2
+    with pytest.raises(UsageError, match="model is a section"):
+        layered(TrainConfig(model=Patient()), {"model": 3, "patience": 1})
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from ckptop.store.run import Run
 from ckptop.trainer import rng
 from ckptop.trainer.config import TrainConfig
 from ckptop.trainer.device import Device
+from ckptop.trainer.fitted import build_model
 from ckptop.trainer.loader import EpochLoader, count_samples
 from ckptop.trainer.optim import Schedule, build_optimizer, hyperparameters
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress, progress_of
-from ckptop.trainer.task import Samples, Task, TaskData
+from ckptop.trainer.task import BatchedSamples, Samples, Task, TaskData
 from ckptop.trainer.trial import try_out
 
 _HASH_LETTERS = 12
@@ -41,7 +42,7 @@ def assemble(task: Task[Any], config: TrainConfig[Any], data: TaskData, device: 
     rng.seed_everything(config.seed)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    model = task.build_model(config.model)
+    model = build_model(task, config.model)
     task.fit_statistics(model, data)
     model.to(device.torch_device)
     if config.gradient_checkpointing:
@@ -59,6 +60,7 @@ def assemble(task: Task[Any], config: TrainConfig[Any], data: TaskData, device: 
         task=task, config=config, device=device, model=model, compiled=_compiled(model, config), optimizer=optimizer,
         schedule=schedule, scaler=device.scaler(), train=train,
         validation=evaluation_loader(data.validation, config, device),
+        also={split: evaluation_loader(samples, config, device) for split, samples in data.also.items()},
     )  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def require_samples(task: Task[Any], data: object) -> None:
 def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device) -> EpochLoader:
     """A part of the data in its own order, as it is; what is in memory anyway needs no workers."""
     batches = Batches(count_samples(samples), config.batch_size)
-    workers = 0 if isinstance(samples, TensorDataset) else config.workers
+    workers = 0 if isinstance(samples, TensorDataset | BatchedSamples) else config.workers
     return EpochLoader(samples, batches, seed=config.seed, workers=workers, pin_memory=device.is_cuda)
 
 

@@ -123,13 +123,14 @@ def layered(config: TrainConfig[OptionsT], layer: Mapping[str, Any], *, lax: boo
 
     Args:
         config: What holds where `layer` is silent.
-        layer: Nested like the configuration: `{"lr": 1e-4, "model": {"dropout": 0.1}}`.
+        layer: Nested like the configuration: `{"lr": 1e-4, "model": {"dropout": 0.1}}`. A key of the task's own may
+            also stand without its section: `{"dropout": 0.1}`.
         lax: Values may be text, as a command line has them.
 
     Raises:
         UsageError: A key is unknown (the nearest is named) or a value wrong (what is wanted is said).
     """
-    merged = _merge(config, layer, ())
+    merged = _merge(config, _in_sections(config, layer), ())
     # msgspec knows generic structs, and a type checker cannot follow a subscript made at run time.
     kind: Any = TrainConfig[type(config.model)]  # type: ignore[misc]
     try:
@@ -218,6 +219,21 @@ def _parse(text: str) -> Any:
         except msgspec.DecodeError:
             return text
     return text
+
+
+def _in_sections(config: TrainConfig[Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`layer` with the task's own keys in their section, where no key of the trainer has that name."""
+    own = set(config.model.__struct_fields__) - set(config.__struct_fields__)
+    placed: dict[str, Any] = {}
+    for key, value in layer.items():
+        section = placed if key not in own else placed.setdefault("model", {})
+        if key == "model" and isinstance(value, Mapping):
+            placed["model"] = {**placed.get("model", {}), **value}
+        elif isinstance(section, dict):
+            section[key] = value
+        else:
+            raise UsageError(f"model is a section; set one of its values, such as model.{key}")
+    return placed
 
 
 def _merge(config: msgspec.Struct, layer: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def confusion_metric(task: Task[Any]) -> MulticlassConfusionMatrix | None:
     return MulticlassConfusionMatrix(len(task.class_names)) if len(task.class_names) > 1 else None
 
 
-def write_confusion(directory: Path, counts: Counts, names: Sequence[str]) -> bytes:
-    """Write `confusion_matrix.json` and `confusion_matrix.png`; returns the picture.
+def write_confusion(directory: Path, counts: Counts, names: Sequence[str], stem: str = "confusion_matrix") -> bytes:
+    """Write `<stem>.json` and `<stem>.png`; returns the picture.
 
     Raises:
         OSError: The disk refused.
@@ -38,8 +38,8 @@ def write_confusion(directory: Path, counts: Counts, names: Sequence[str]) -> by
     picture = draw_confusion(counts, names)
     directory.mkdir(exist_ok=True)
     numbers = {"classes": list(names), "rows": "true class", "columns": "predicted class", "counts": counts}
-    write_durably(directory / "confusion_matrix.json", msgspec.json.encode(numbers) + b"\n")
-    write_durably(directory / "confusion_matrix.png", picture)
+    write_durably(directory / f"{stem}.json", msgspec.json.encode(numbers) + b"\n")
+    write_durably(directory / f"{stem}.png", picture)
     return picture
 
 

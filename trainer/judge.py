@@ -20,6 +20,7 @@ from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.confusion import confusion_metric, worst_confusion, write_confusion
 from ckptop.trainer.console import Console
 from ckptop.trainer.evaluate import evaluate
+from ckptop.trainer.forgetting import forgetting
 from ckptop.trainer.hparams import hparams_end, image
 from ckptop.trainer.loop import Loop
 from ckptop.trainer.parts import Parts
@@ -37,7 +38,8 @@ def judge(
     """Load the best checkpoint, evaluate it on the test part, log the result at the last step and sum up.
 
     Returns:
-        What the `finished` event holds: `metrics`, `best`, `parameters` and the rest of summary.json.
+        What the `finished` event holds: `metrics`, `best`, `parameters` and the rest of summary.json; of a run that
+        continues another also `continual`.
     """
     best = _load_best(run, parts, console)
     result = _test(run, parts, loop, console, data, events)
@@ -52,6 +54,8 @@ def judge(
         "stopped_early": loop.is_out_of_patience,
         "gpus": gpus.as_dict() or gpus.problem,
     }
+    if continual := forgetting(run, parts, loop, console, events):
+        summary["continual"] = continual
     _store(run, summary, console)
     if events is not None:
         events.add(loop.progress.step, hparams_end())

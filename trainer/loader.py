@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 from ckptop.trainer.config import TaskOptions
 from ckptop.trainer.sample_random import SampleRandom, mix, seeded
 from ckptop.trainer.sampler import Batches, BatchKey, EpochSampler
-from ckptop.trainer.task import Samples, Task
+from ckptop.trainer.task import BatchedSamples, Samples, Task
 
 _AUGMENT, _SAMPLE = 2, 3
 """Keep these streams apart from other uses of (seed, epoch)."""
@@ -52,6 +52,8 @@ class _Batched(Dataset[tuple[torch.Tensor, ...]]):
     def _collect(self, key: BatchKey) -> tuple[torch.Tensor, ...]:
         if isinstance(self._samples, TensorDataset):
             return cast(tuple[torch.Tensor, ...], self._samples[key.indices])
+        if isinstance(self._samples, BatchedSamples):
+            return self._samples.batch(key.indices)
         return tuple(default_collate([self._sample(key.epoch, index) for index in key.indices.tolist()]))
 
     def _sample(self, epoch: int, index: int) -> tuple[torch.Tensor, ...]:

@@ -135,6 +135,8 @@ class Loop:
         epoch, (name, mode) = progress.epoch, parts.metric
         self._read_values()
         results = evaluate(parts.task, parts.network, parts.validation, parts.device, "val", self._run.touch)
+        for split, loader in parts.also.items():
+            results |= evaluate(parts.task, parts.network, loader, parts.device, split, self._run.touch)
         train_loss = progress.loss_sum / progress.sample_count
         metrics = {"train/loss_epoch": train_loss, **results}
         self.log(progress.step, epoch, {**metrics, "epoch_seconds": time.perf_counter() - self._epoch_began})

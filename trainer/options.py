@@ -21,6 +21,7 @@ from ckptop.store.resume import resume_request
 from ckptop.store.store import Store
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.config import TrainConfig, assignments, changes, layered, read_toml
+from ckptop.trainer.continual import Continues, chosen, read_continues
 from ckptop.trainer.task import Task
 
 _FIXED = ("optimizer", "model")
@@ -40,6 +41,10 @@ class TrainOptions:
     config_file: Path | None = None
     assignments: Sequence[tuple[str, str]] = ()
     """Dotted configuration keys and values as text, the last of a key winning."""
+    continue_on: Path | None = None
+    """Other data to go on learning on, from the best checkpoint, once this training is done."""
+    continue_from: str | None = None
+    """`RUN` or `RUN:CHECKPOINT` whose weights a new run begins with, and whose configuration."""
     resume: str | None = None
     """None, auto, latest, best or a checkpoint of the run, by its path or `RUN:…` too."""
     is_own_wish: bool = False
@@ -71,6 +76,10 @@ class Settled:
     """That configuration; None for a fresh run."""
     notes: Sequence[str] = ()
     """What was asked for and does not hold, and why, a line each."""
+    continues: Continues | None = None
+    """What a run that goes on learning on other data began with."""
+    origin: str | None = None
+    """The run that was there before this attempt: itself, or what it was forked from; None for a new one."""
 
 
 def settle(options: TrainOptions, task: Task[Any]) -> Settled:
@@ -96,10 +105,23 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     if record is None and parent is not None:
         record = _record(store, parent, task)
     recorded = _configuration(record, task) if record is not None else None
-    config = recorded or task.defaults()
-    if file is not None:
-        config = layered(config, read_toml(file))
-    config = layered(config, assignments(options.assignments), lax=True)
+    origin = (name if name is not None and RunPaths(store / name).record.exists() else parent) if record else None
+    continues = read_continues(store / origin) if origin is not None else None
+
+    def layers(base: TrainConfig[Any]) -> TrainConfig[Any]:
+        if file is not None:
+            base = layered(base, read_toml(file))
+        return layered(base, assignments(options.assignments), lax=True)
+
+    if recorded is not None:
+        config = layers(recorded)
+    elif options.continue_from is not None:
+        first, continues = chosen(store, options.continue_from)
+        if first.task != task.name:
+            raise UsageError(f"{continues.run} trains {first.task}, not {task.name}; continue a run of this task")
+        config = layers(layered(_configuration(first, task), task.continual))
+    else:
+        config = task.configure(layers, options.data)
     notes: list[str] = []
     if record is not None and recorded is not None and not options.is_own_wish:
         config, notes = _keep_steered(record, recorded, config)
@@ -107,8 +129,9 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     _refuse_fixed(changed, name or task.name, is_fork=parent is not None)
     choose_metric(task, config)
     return Settled(
-        store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes
-    )
+        store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes,
+        continues=continues, origin=origin,
+    )  # fmt: skip
 
 
 def _refuse_fixed(changed: Iterable[str], name: str, *, is_fork: bool) -> None:

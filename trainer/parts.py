@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +35,8 @@ class Parts:
     scaler: torch.amp.GradScaler | None
     train: EpochLoader
     validation: EpochLoader
+    also: Mapping[str, EpochLoader] = field(default_factory=dict)
+    """Further parts of data to evaluate, by the name of their split."""
 
     def reconfigure(self, config: TrainConfig[Any], progress: Progress) -> None:
         """Go on with another rate, or other epochs: as a resume from here would, with the schedule made anew."""

@@ -22,7 +22,7 @@ from ckptop.store.files import write_durably
 from ckptop.store.lines import to_json
 from ckptop.store.model_files import ModelFile
 from ckptop.trainer.loader import count_samples
-from ckptop.trainer.task import Task
+from ckptop.trainer.task import BoundTask, Task
 from ckptop.trainer.trained import Advance, Inference, Trained, described, load_trained, memory_is_told, task_of
 
 FORMATS = (".csv", ".jsonl", ".npy", ".npz")
@@ -75,10 +75,14 @@ def predict(file: ModelFile, data: Path, inference: Inference, advance: Advance)
     """
     file = described(file)
     task = task_of(file, inference)
-    samples = task.read_inputs(data)
+    if isinstance(task, BoundTask):  # which reads by what was fitted, and that is in the file
+        trained = load_trained(file, task, inference)
+        samples = trained.task.read_inputs(data)
+    else:
+        samples = task.read_inputs(data)
+        trained = load_trained(file, task, inference)
     if not count_samples(samples):
         raise DataError(f"{data} holds no samples")
-    trained = load_trained(file, task, inference)
     outputs = []
     loader = trained.loader(samples)
     with torch.inference_mode(), memory_is_told(trained.config.batch_size):

@@ -23,6 +23,8 @@ ENTRY_POINT_GROUP = "ckptop.tasks"
 _BUILT_IN = {
     "diabetes": "ckptop.trainer.tasks.diabetes:Diabetes",
     "digits": "ckptop.trainer.tasks.digits:Digits",
+    "price": "ckptop.trainer.tasks.price:Price",
+    "sentiment": "ckptop.trainer.tasks.sentiment:Sentiment",
 }
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ckptop.store.errors import CkptopError, Damaged, DataError, NotFound, UsageError
 from ckptop.store.evaluations import PARTS, evaluation_name, made_on_other_data, name_of_file, record_evaluation
 from ckptop.store.hashing import xxh3_128_of
@@ -20,7 +22,8 @@ from ckptop.store.records import DataSource, Mode
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.evaluate import evaluate
 from ckptop.trainer.loader import EpochLoader, count_samples
-from ckptop.trainer.task import Samples, Task
+from ckptop.trainer.recorded import recorded_data_path
+from ckptop.trainer.task import BoundTask, Samples, Task
 from ckptop.trainer.trained import Advance, Inference, Trained, described, load_trained, memory_is_told, task_of
 
 _PART_OF = dict(zip(PARTS, ("train", "validation", "test"), strict=True))
@@ -85,13 +88,19 @@ class Evaluation:
         self._files, self._unknown = _all_described(files)
         self._task = _common_task(self._files, inference)
         self._parts: dict[tuple[object, ...], tuple[EpochLoader, DataSource]] = {}
-        self._labelled: tuple[Samples, DataSource] | None = None
+        self._labelled: tuple[Path, DataSource] | None = None
+        self._read: Samples | None = None
+        """What is in it, where that is the same for every model."""
         self._metric: tuple[str, Mode] | None = None
         self._samples = 0
         self.name = part
         if data is not None:
             self.name = evaluation_name(name or name_of_file(data), ["loss", *map(str, self._task.metrics())])
-            self._labelled = _filled(self._task.read_labelled(data), str(data)), _source(data)
+            if not isinstance(self._task, BoundTask):  # which reads by what each model's own data was like
+                self._read = _filled(self._task.read_labelled(data), str(data))
+            elif not data.exists():
+                raise DataError(f"{data} does not exist; name a labelled file")
+            self._labelled = data, _source(data)
             if record:
                 self._refuse_mixing(self._labelled[1])
         elif name is not None:
@@ -142,10 +151,12 @@ class Evaluation:
         config = trained.config
         path = None if self._labelled is not None else _data_path(trained.file)
         seed = None if self._labelled is not None else config.seed
-        key = (path, seed, config.batch_size, config.workers, trained.device)
+        own = _bound_by(trained.task)
+        key = (path, seed, config.batch_size, config.workers, trained.device, own)
         if key not in self._parts:
             if self._labelled is not None:
-                samples, source = self._labelled
+                file, source = self._labelled
+                samples = self._read or _filled(trained.task.read_labelled(file), str(file))
             else:
                 data = trained.task.load(path, config.seed)
                 samples = _filled(getattr(data, _PART_OF[self._part]), f"the {self._part} part of {data.path}")
@@ -218,22 +229,17 @@ def _filled(samples: Samples, what: str) -> Samples:
     return samples
 
 
+def _bound_by(task: Task[Any]) -> bytes | None:
+    """What of a task decides how it reads data; nothing where all models of it read alike."""
+    return msgspec.json.encode([task.options, task.fitted]) if isinstance(task, BoundTask) else None
+
+
 def _source(path: Path) -> DataSource:
     return DataSource(path=str(path.resolve()), hash=xxh3_128_of(path))
 
 
 def _data_path(file: ModelFile) -> Path | None:
-    """What the run was told by `--data`, where it was; None for a task that brings its data."""
-    record = file.view.record if file.view is not None else None
-    if record is None or record.command is None:
-        return None
-    words = record.command.argv
-    for place, word in enumerate(words):
-        if word == "--data" and place + 1 < len(words):
-            return Path(record.command.cwd) / words[place + 1]
-        if word.startswith("--data="):
-            return Path(record.command.cwd) / word.removeprefix("--data=")
-    return None
+    return recorded_data_path(file.view.record if file.view is not None else None)
 
 
 def _bytes_of(file: ModelFile) -> object:

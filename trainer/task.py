@@ -1,13 +1,14 @@
 """What a task is: its data, its model, its loss and the metric that decides what best means.
 
-A task holds no state: everything that varies is in its options, everything fitted is in the model's
-buffers, so a checkpoint and its configuration are enough to predict.
+A task holds no state: everything that varies is in its options, everything fitted is in the model's buffers, so a
+checkpoint and its configuration are enough to predict. One that reads its data by its options, or fits a vocabulary, is
+a `BoundTask`: a run has its own copy, made of these.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -28,6 +29,20 @@ A TensorDataset is indexed a batch at a time; any other a sample at a time.
 """
 
 
+class BatchedSamples(Dataset[tuple[torch.Tensor, ...]]):
+    """Samples in memory that are made into tensors a batch at a time, such as the rows of a sparse matrix."""
+
+    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The samples at `indices`, (N,) int64: tensors with N rows."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor[0] for tensor in self.batch(torch.tensor([index])))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
     """The three parts of a task's data."""
@@ -43,6 +58,10 @@ class TaskData:
     """For people: `1,797 images`."""
     baselines: Mapping[str, float] = field(default_factory=dict)
     """What a constant answer reaches, logged beside the final result: `{"test/smape_median": 45.9}`."""
+    fitted: Mapping[str, Any] | None = None
+    """What was fitted on the training part besides weights, as JSON can hold it; see `BoundTask`."""
+    also: Mapping[str, Samples] = field(default_factory=dict)
+    """Further parts that are evaluated after each epoch, by the name of their split; the trainer's own to fill."""
 
 
 class Task(ABC, Generic[OptionsT]):
@@ -56,6 +75,12 @@ class Task(ABC, Generic[OptionsT]):
     metric_percent_scale: ClassVar[float | None] = None
     """What turns the metric into percent for people; None where it is no percentage."""
 
+    continual: ClassVar[Mapping[str, Any]] = {"optimizer": "adam", "lr": 1e-4}
+    """What changes in the configuration when a trained model goes on learning on other data."""
+
+    fitted: Mapping[str, Any] | None = None
+    """What was fitted on the data of the run that this task is bound to."""
+
     class_names: ClassVar[tuple[str, ...]] = ()
     """Of a classification, in the order of its outputs (B, classes): the test part gets a confusion matrix, and
     predictions are classes with probabilities."""
@@ -63,6 +88,27 @@ class Task(ABC, Generic[OptionsT]):
     @abstractmethod
     def defaults(self) -> TrainConfig[OptionsT]:
         """A configuration that trains this task well."""
+
+    def configure(
+        self,
+        layers: Callable[[TrainConfig[OptionsT]], TrainConfig[OptionsT]],
+        data: Path | None,  # noqa: ARG002 - few tasks look at it
+    ) -> TrainConfig[OptionsT]:
+        """The configuration of a new run.
+
+        Args:
+            layers: Puts what was asked for on top of what it is given.
+            data: What `load` will be told.
+
+        Raises:
+            UsageError: What was asked for is wrong.
+            DataError: The data has to be looked at, and is unusable.
+        """
+        return layers(self.defaults())
+
+    def bound(self, options: OptionsT, fitted: Mapping[str, Any] | None) -> Task[OptionsT]:  # noqa: ARG002 - see BoundTask
+        """This task as a run has it, with its options and what was fitted; most are the same for every run."""
+        return self
 
     @abstractmethod
     def load(self, path: Path | None, seed: int) -> TaskData:
@@ -113,3 +159,19 @@ class Task(ABC, Generic[OptionsT]):
         if self.metric_percent_scale is None:
             return f"{value:.4f}"
         return f"{value * self.metric_percent_scale:.2f}%"
+
+
+class BoundTask(Task[OptionsT]):
+    """A task whose data is read by its options, and that may fit more than numbers on it: a vocabulary, categories.
+
+    `load` fits where there is nothing fitted yet, and puts it into `TaskData.fitted`. It is kept as `fitted.json` in
+    the run's directory and, the same bytes, as a buffer of the model: a release has no run.
+    """
+
+    def __init__(self, options: OptionsT | None = None, fitted: Mapping[str, Any] | None = None) -> None:
+        self.options: OptionsT = self.defaults().model if options is None else options
+        self.fitted = fitted
+
+    def bound(self, options: OptionsT, fitted: Mapping[str, Any] | None) -> Task[OptionsT]:
+        """A copy with these."""
+        return type(self)(options, fitted)

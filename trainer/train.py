@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -17,15 +17,26 @@ from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, TrainingFailed, U
 from ckptop.store.events import last_event
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import to_json
-from ckptop.store.records import DataSource
+from ckptop.store.records import DataSource, Parent
 from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.build import assemble, require_samples, restore
 from ckptop.trainer.config import as_dict, dotted, layered
 from ckptop.trainer.console import Console
+from ckptop.trainer.continual import (
+    FIRST,
+    first_of,
+    first_validation,
+    fitted_before,
+    load_weights,
+    second_of,
+    write_continues,
+)
 from ckptop.trainer.device import open_device
 from ckptop.trainer.failure import model_must_fit, told_to
+from ckptop.trainer.fitted import write_fitted
+from ckptop.trainer.forgetting import note_before
 from ckptop.trainer.hparams import hparams_start
 from ckptop.trainer.introduce import count, introduce
 from ckptop.trainer.judge import judge
@@ -36,6 +47,7 @@ from ckptop.trainer.registry import load_task
 from ckptop.trainer.rehearsal.rehearsed import RehearsedRun, measure, run_class
 from ckptop.trainer.rollback import Rollback, end_attempt, free_memory, may_go_back
 from ckptop.trainer.saving import keeping_rules, trash_limit
+from ckptop.trainer.side_by_side import choices, train_side_by_side
 from ckptop.trainer.stepping import NotFinite
 from ckptop.trainer.stop import StopSignals
 from ckptop.trainer.system import GpuUsage, SystemSampler
@@ -72,6 +84,17 @@ def train(options: TrainOptions) -> int:
             checkpoint is whole.
     """
     task = load_task(options.task)
+    several = choices(options, task)
+    if several is not None:
+        return train_side_by_side(options, task, *several)
+    outcome = _train_one(first_of(options))
+    if options.continue_on is not None and outcome.state == "finished":
+        outcome = _train_one(second_of(options, outcome.run))
+    return outcome.exit_code
+
+
+def _train_one(options: TrainOptions) -> Outcome:
+    task = load_task(options.task)
     settled = settle(options, task)
     stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
     end_seconds = seconds_until_end(options.time_limit_seconds, os.environ)
@@ -93,7 +116,7 @@ def train(options: TrainOptions) -> int:
     if options.as_json:
         fields = {**vars(outcome), "root": str(outcome.root), "exit_code": outcome.exit_code}
         print(msgspec.json.encode(to_json(fields)).decode(), flush=True)
-    return outcome.exit_code
+    return outcome
 
 
 def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
@@ -130,8 +153,7 @@ def _train(
     """One attempt; `rollbacks` came before it in this process."""
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
-    data = task.load(options.data, config.seed)
-    require_samples(task, data)
+    task, data = _load(options, task, settled)
     with model_must_fit():
         parts = assemble(task, config, data, device)
     with _create(options, task, settled, data) as run:
@@ -154,10 +176,24 @@ def _train(
     return outcome
 
 
+def _load(options: TrainOptions, task: Task[Any], settled: Settled) -> tuple[Task[Any], TaskData]:
+    """The data, and the task as it is bound to it; of a run that continues another, with the data of that one."""
+    config, continues = settled.config, settled.continues
+    task = task.bound(config.model, fitted_before(settled.store, settled.origin, continues))
+    data = task.load(options.data, config.seed)
+    require_samples(task, data)
+    task = task.bound(config.model, data.fitted)
+    if continues is not None:
+        data = replace(data, also={FIRST: first_validation(task, continues)})
+    return task, data
+
+
 def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: Console) -> Outcome:
     """Restore, begin, train and judge; what runs beside the loop has ended on return."""
     config = settled.config
     progress, rng_state, other_data = restore(parts, run, data)
+    if settled.continues is not None and run.start.from_checkpoint is None:
+        load_weights(settled.store, settled.continues, parts.model)
     if isinstance(run, RehearsedRun):
         run.follow(progress)
     with contextlib.ExitStack() as beside:
@@ -169,6 +205,7 @@ def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: 
         introduce(console, run, settled, parts, progress, data, other_data)
         if events is not None:
             events.add(run.start.from_step, hparams_start(run.name, dotted(config), parts.result_names))
+        note_before(run, parts, loop, console, events)
         finished, gpus = _fit(loop, run, parts, console)
         summary = judge(run, parts, loop, console, data, events, gpus) if finished else {}
     if isinstance(run, RehearsedRun):
@@ -211,7 +248,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 metric=choose_metric(task, config), data=DataSource(path=data.path, hash=data.hash),
                 resume=settled.resume,
                 overrides={key: new for key, (_, new) in settled.changed.items()},
-                command=capture_command(list(options.argv)), steal=options.steal,
+                command=capture_command(list(options.argv)), steal=options.steal, parent=_parent(settled),
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
                 policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
                 async_save=config.async_save,
@@ -222,4 +259,11 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
             if settled.name is not None or not RunPaths(settled.store / name).record.exists():
                 raise
         else:
+            write_fitted(run.root, data.fitted)
+            write_continues(run.root, settled.continues)
             return run
+
+
+def _parent(settled: Settled) -> Parent | None:
+    continues = settled.continues
+    return Parent(run=continues.run, checkpoint=continues.checkpoint) if continues is not None else None

@@ -26,6 +26,7 @@ from ckptop.trainer.build import evaluation_loader
 from ckptop.trainer.config import TrainConfig, layered
 from ckptop.trainer.device import Device, open_device
 from ckptop.trainer.failure import is_out_of_memory
+from ckptop.trainer.fitted import build_model, fitted_in
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.registry import load_task
 from ckptop.trainer.task import Samples, Task
@@ -121,7 +122,8 @@ def load_trained(file: ModelFile, task: Task[Any], inference: Inference) -> Trai
     device = open_device(inference.device, config.precision, deterministic=config.deterministic)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    model = task.build_model(config.model)
+    task = task.bound(config.model, fitted_in(weights, file.path))
+    model = build_model(task, config.model)
     try:
         apply_state({"model_state_dict": weights}, file.path, model)
     except RuntimeError as error:

@@ -17,12 +17,13 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 from torch.utils.data import TensorDataset
-from torchmetrics import MetricCollection, SymmetricMeanAbsolutePercentageError
+from torchmetrics import MetricCollection
 
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import Fraction, Positive, TaskOptions, TrainConfig
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tasks.read_table import read_table
+from ckptop.trainer.tasks.smape import Smape, smape_of_constant
 from ckptop.trainer.tasks.tables import content_hash, subset
 
 FEATURES = 10
@@ -34,14 +35,6 @@ class DiabetesOptions(TaskOptions, frozen=True, kw_only=True):
     hidden: tuple[Positive, ...] = (64, 32)
     """Units of each hidden layer."""
     dropout: Fraction = 0.2
-
-
-class Smape(SymmetricMeanAbsolutePercentageError):
-    """The symmetric mean absolute percentage error in percent, 0 to 200."""
-
-    def compute(self) -> torch.Tensor:
-        """Percent over everything seen since the last reset."""
-        return 100 * super().compute()
 
 
 class StandardisedMlp(nn.Module):
@@ -114,7 +107,7 @@ class Diabetes(Task[DiabetesOptions]):
         tensors = torch.from_numpy(features).float(), torch.from_numpy(progression).float()
         median = tensors[1][torch.from_numpy(train)].median()
         baselines = {
-            f"{split}/smape_median": _smape_of_constant(median, tensors[1][torch.from_numpy(rows)])
+            f"{split}/smape_median": smape_of_constant(median, tensors[1][torch.from_numpy(rows)])
             for split, rows in (("val", validation), ("test", test))
         }
         return TaskData(
@@ -156,9 +149,3 @@ class Diabetes(Task[DiabetesOptions]):
     def metrics(self) -> MetricCollection:
         """SMAPE in percent."""
         return MetricCollection({"smape": Smape()})
-
-
-def _smape_of_constant(constant: torch.Tensor, targets: torch.Tensor) -> float:
-    smape = Smape()
-    smape.update(constant.expand_as(targets), targets)
-    return float(smape.compute())
