@@ -34,6 +34,8 @@ def introduce(
         console.say(note)
     if run.is_resumed and run.start.from_checkpoint is not None:
         console.say(f"Resuming {run.name} from {run.start.from_checkpoint.name}, step {run.start.from_step:,}")
+        known = f", best {parts.format_metric(progress.best.value)}" if progress.best is not None else ""
+        console.say(f"Resumed from epoch {progress.epoch}{known}")
     for line in _changes(run, settled, parts, progress):
         console.say(line)
     if other_data is not None:
