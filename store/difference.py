@@ -12,9 +12,9 @@ from typing import Any
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.errors import NotFound, StoreError
 from ckptop.store.facts import release_config, typed
-from ckptop.store.flatten import flatten
 from ckptop.store.files import read_json
 from ckptop.store.find import find_put_away, find_release, is_release, release_at
+from ckptop.store.flatten import flatten
 from ckptop.store.layout import manifest_path
 from ckptop.store.manifest import Manifest, to_number
 from ckptop.store.registry import ReleaseLine, release_path
