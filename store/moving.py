@@ -40,6 +40,9 @@ def move(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Path) -> 
 
 def _name_again(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Path) -> None:
     """Let `target` be a second name for a durable `source`, else a copy; what a cut-off move left there is replaced."""
+    if target.exists() and target.samefile(source):  # of a move that was cut off; a rename would leave both names
+        fs.fsync_dir(target.parent)
+        return
     staged = paths.staging / staged_name(target.name)
     try:
         fs.link(source, staged)
@@ -50,8 +53,6 @@ def _name_again(fs: FileSystem, paths: CheckpointPaths, source: Path, target: Pa
         return
     with removed_on_error(staged, fs):
         fs.rename(staged, target)
-        if staged.exists():  # a rename between two names of one file, of a move that was cut off, does nothing
-            fs.unlink(staged)
     fs.fsync_dir(target.parent)
 
 
