@@ -10,10 +10,10 @@ from pathlib import Path
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of, read_info
 from ckptop.store.errors import NotFound, UsageError
 from ckptop.store.evaluations import mode_of
-from ckptop.store.layout import RunPaths, manifest_path
+from ckptop.store.layout import manifest_path
 from ckptop.store.names import Version, is_run_name
 from ckptop.store.registry import ReleaseLine, read_registry
-from ckptop.store.store import Store
+from ckptop.store.store import Store, run_directory
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView, read_run, read_standalone
 
@@ -64,9 +64,8 @@ def run_at(directory: Path) -> RunView | None:
     None where it is neither.
     """
     root = Path(os.path.abspath(directory.expanduser()))  # noqa: PTH100 - a link is not followed here
-    for run in (RunPaths(root), RunPaths(root.parent)):
-        if root in (run.root, run.checkpoints.root) and run.record.exists():
-            return read_run(run.root)
+    if (run := run_directory(root)) is not None:
+        return read_run(run)
     return read_standalone(root) if Store(root).is_standalone else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptop.store.errors import NotFound, StoreError, UsageError
-from ckptop.store.layout import StorePaths
+from ckptop.store.layout import RunPaths, StorePaths
 from ckptop.store.names import is_run_name
 from ckptop.store.views import RunHead, RunView, read_head, read_run, read_standalone
 
@@ -28,7 +28,7 @@ class Store:
             missing_ok: A store that is not there yet counts as empty.
 
         Raises:
-            UsageError: `path` is a file.
+            UsageError: `path` is a file, or of a run.
             NotFound: Nothing is there.
             StoreError: It cannot be listed.
         """
@@ -37,6 +37,9 @@ class Store:
             raise UsageError(f"{path} is a file; name the directory that holds the runs")
         if not root.exists() and not missing_ok:
             raise NotFound(f"{path} does not exist; `ckptop train` makes a store, --store names another")
+        run = run_directory(root)
+        if run is not None:
+            raise UsageError(f"{path} is of the run {run.name}; its store is {run.parent}")
         if root.exists() and not os.access(root, os.R_OK | os.X_OK):
             raise StoreError(f"{path} cannot be read; its owner may grant it with chmod")
         return cls(root)
@@ -60,8 +63,12 @@ class Store:
 
     @property
     def is_standalone(self) -> bool:
-        """Whether this is a stand-alone CheckpointManager's directory, shown as one run."""
-        return (self.root / "training").is_dir() and (self.root / "milestone").is_dir()
+        """Whether this is a stand-alone CheckpointManager's directory, shown as one run.
+
+        A run's own checkpoints are none: without their run nobody knows what they protect.
+        """
+        has_tiers = (self.root / "training").is_dir() and (self.root / "milestone").is_dir()
+        return has_tiers and run_directory(self.root) is None
 
     def run_names(self) -> list[str]:
         """Names of the runs, sorted. A directory is a run if it holds run.json, or if it does not let us see."""
@@ -118,6 +125,16 @@ class Store:
             names = self.run_names()
             there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none yet"
             raise NotFound(f"no run {name!r} in {self.root}; there: {there}")
+
+
+def run_directory(directory: Path) -> Path | None:
+    """The run's directory, if this is it or its `checkpoints/`; a link is not followed."""
+    root = Path(os.path.abspath(directory))  # noqa: PTH100 - `..` goes, links stay
+    for run in (RunPaths(root), RunPaths(root.parent)):
+        with suppress(OSError):  # closed to us
+            if root in (run.root, run.checkpoints.root) and run.record.exists():
+                return run.root
+    return None
 
 
 def _is_run(root: Path) -> bool:

@@ -300,3 +300,13 @@ def test_where_the_disk_refused_and_what_makes_room_is_said(
     assert said == (
         "ckptop: runs/cnn/checkpoints/.staging: No space left on device; `ckptop trash --empty` makes room\n"
     )
+
+
+@pytest.mark.parametrize("where", ["runs/cnn", "runs/cnn/checkpoints"])
+def test_a_run_is_no_store_and_no_way_around_what_it_protects(
+    here: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    for words in (["prune", "checkpoints"], ["delete", "checkpoints:latest"], ["trash"], ["ls"], ["verify"]):
+        assert run([*words, "--store", where]) == 2
+        assert "its store is" in capsys.readouterr().err
+    assert not Store(here / where).is_standalone
