@@ -1,16 +1,22 @@
 """The trainer against a bare loop of the same model on the same data, at several step times.
 
-Both loops do the same arithmetic: a shuffled batch, forward, backward, the gradient's norm, the optimizer, and both
-read the loss. The trainer adds its order of samples, a line of metrics a step, TensorBoard events, the heartbeat,
-control requests and samples of the machine; saving and evaluation are left out on both sides. The two take turns,
-block by block in an order drawn each time, on one model and one optimizer, so that whatever else the machine does and
-wherever the weights lie hits both alike; a ratio is the median of the blocks'. The control is the bare loop against
-itself: what differs from 1 there is the machine's doing.
+Both loops do the same arithmetic: a shuffled batch, forward, backward, the gradient's norm, clipping, the optimizer,
+and both read the loss. The bare loop is what one writes on a page, with torch's own `clip_grad_norm_` and `zero_grad`.
+The trainer adds its order of samples, a line of metrics a step, TensorBoard events, the heartbeat, control requests
+and samples of the machine; saving and evaluation are left out on both sides. It also has a shorter way to the same
+clipped gradient (`trainer/gradients.py`), which gives back part of that. So it is compared with a second bare loop
+too, the *lean* one, that goes this way as well: what the trainer adds, and nothing else.
 
-`ratio` is by the clock. `CPU` is by the processor time of the loop's own thread, which a busy machine disturbs less
-and which does not see what the other threads take.
+The loops take turns, in blocks of a fraction of a second and in an order drawn each time, on one model and one
+optimizer, so that whatever else the machine does and wherever the weights lie hits all alike. A ratio is the median
+over the turns of a block to the bare block of the same turn, with the interval that holds the median in 95 of 100
+resamplings. The control is the bare loop a second time: how far it is from 1 is the machine's doing.
 
-    python benchmarks/trainer.py [--blocks N] [--log-every-steps N] [--no-tensorboard]
+`ratio` is by the clock, `CPU` by the processor time of the loop's own thread. The trainer's other threads are in
+neither as a whole, since they go on during all blocks: `beside` is what they take of a core while the trainer runs
+alone.
+
+    python benchmarks/trainer.py [CASE ...] [--turns N] [--log-every-steps N] [--no-tensorboard]
 """
 
 from __future__ import annotations
@@ -19,20 +25,21 @@ import argparse
 import io
 import random
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from support.report import print_head, quantile, scratch
 from torch.utils.data import TensorDataset
 
 from ckptop.store.run import Run
 from ckptop.trainer.config import TaskOptions, TrainConfig
 from ckptop.trainer.console import Console
 from ckptop.trainer.device import Device
+from ckptop.trainer.gradients import clear_gradients, clip_gradients
 from ckptop.trainer.loader import EpochLoader
 from ckptop.trainer.loop import Loop
 from ckptop.trainer.optim import Schedule, build_optimizer
@@ -47,20 +54,25 @@ from ckptop.trainer.tensorboard import EventWriter
 
 THREADS = 1
 CLIP_NORM = 5.0
+ALONE_SECONDS = 11.0
+"""Long enough for two writes of TensorBoard's events and of samples of the machine."""
+RESAMPLINGS = 1000
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and how many steps a block has; the true step time is printed."""
+    """A model; the true step time is printed."""
 
     name: str
     task: Task[Any]
     options: TaskOptions
     batch_size: int
     steps: int
+    """Of a block."""
+    turns: int
 
     def config(self, log_every_steps: int) -> TrainConfig[Any]:
-        """The configuration of both loops."""
+        """The configuration of all loops."""
         return TrainConfig(
             batch_size=self.batch_size, clip_norm=CLIP_NORM, log_every_steps=log_every_steps, model=self.options
         )
@@ -73,9 +85,9 @@ class Case:
 
 
 CASES = (
-    Case("1 ms", Diabetes(), DiabetesOptions(), 64, 500),
-    Case("10 ms", Digits(), DigitsOptions(channels=12, shift_pixels=0), 64, 80),
-    Case("100 ms", Digits(), DigitsOptions(channels=48, shift_pixels=0), 128, 10),
+    Case("1ms", Diabetes(), DiabetesOptions(), 64, 150, 80),
+    Case("10ms", Digits(), DigitsOptions(channels=18, shift_pixels=0), 64, 15, 50),
+    Case("100ms", Digits(), DigitsOptions(channels=72, shift_pixels=0), 128, 3, 20),
 )
 
 
@@ -94,10 +106,28 @@ class Bare:
             chosen = order[start : start + size]
             loss = task.loss(self.model(self.inputs[chosen]), self.targets[chosen])
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.step()
             loss.item()
+
+    def step(self) -> None:
+        """Clip, move the weights, clear."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+class Lean(Bare):
+    """The same with the trainer's own way to clip and to clear."""
+
+    def __init__(self, case: Case, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(case, model, optimizer)
+        self.parameters = list(model.parameters())
+
+    def step(self) -> None:
+        """Clip, move the weights, clear."""
+        clip_gradients(self.parameters, CLIP_NORM)
+        self.optimizer.step()
+        clear_gradients(self.parameters)
 
 
 class Ours:
@@ -141,13 +171,36 @@ class Seconds(NamedTuple):
     cpu: float
 
 
-class Turn(NamedTuple):
-    """A block of each, one right after the other."""
+Blocks = dict[str, Callable[[], None]]
+Turn = dict[str, Seconds]
+"""A block of each, one right after the other."""
 
-    bare: Seconds
-    ours: Seconds
-    again: Seconds
-    """The bare loop a second time: what a ratio is where there is no difference."""
+
+@contextmanager
+def blocks_of(case: Case, log_every_steps: int, *, tensorboard: bool) -> Iterator[Blocks]:
+    """The loops by name, on one model."""
+    with scratch() as store:
+        run = Run.create(store, name="benchmark", task=case.task.name)
+        events = EventWriter(run.paths.tensorboard, 0) if tensorboard else None
+        config = case.config(log_every_steps)
+        model = case.task.build_model(case.options)
+        optimizer = build_optimizer(config, model.parameters())
+        bare, lean = Bare(case, model, optimizer), Lean(case, model, optimizer)
+        ours = Ours(case, config, model, optimizer, run, events)
+        with closing(SystemSampler(run.log_system, 5.0)):
+            yield {"bare": bare.block, "control": bare.block, "lean": lean.block, "ours": ours.block}
+        if events is not None:
+            events.close()
+        run.finish("finished", code=0)
+
+
+def take_turns(blocks: Blocks, steps: int, turns: int) -> Iterator[Turn]:
+    """Turn by turn, in an order drawn each time."""
+    order = random.Random(0)  # noqa: S311 - no secret
+    for number in range(turns + 1):
+        turn = {name: time_block(blocks[name], steps) for name in order.sample(list(blocks), len(blocks))}
+        if number > 0:  # the first warms up
+            yield turn
 
 
 def time_block(block: Callable[[], None], steps: int) -> Seconds:
@@ -156,54 +209,45 @@ def time_block(block: Callable[[], None], steps: int) -> Seconds:
     return Seconds((time.perf_counter() - clock) / steps, (time.thread_time() - cpu) / steps)
 
 
-def measure(case: Case, blocks: int, log_every_steps: int, *, tensorboard: bool) -> Iterator[Turn]:
-    """Turn by turn, in an order drawn each time."""
-    with tempfile.TemporaryDirectory() as store:
-        run = Run.create(Path(store), name="benchmark", task=case.task.name)
-        events = EventWriter(run.paths.tensorboard, 0) if tensorboard else None
-        system = SystemSampler(run.log_system, 5.0)
-        config = case.config(log_every_steps)
-        model = case.task.build_model(case.options)
-        optimizer = build_optimizer(config, model.parameters())
-        bare, ours = Bare(case, model, optimizer), Ours(case, config, model, optimizer, run, events)
-        sides = {"bare": bare.block, "ours": ours.block, "again": bare.block}
-        order = random.Random(0)  # noqa: S311 - no secret
-        for number in range(blocks + 1):
-            turn = {name: time_block(sides[name], case.steps) for name in order.sample(list(sides), len(sides))}
-            if number > 0:  # the first warms up
-                yield Turn(**turn)
-        system.close()
-        if events is not None:
-            events.close()
-        run.finish("finished", code=0)
+def share_beside(block: Callable[[], None]) -> float:
+    """What the other threads take of a core while the trainer runs."""
+    began, whole, own = time.perf_counter(), time.process_time(), time.thread_time()
+    while (now := time.perf_counter()) < began + ALONE_SECONDS:
+        block()
+    return (time.process_time() - whole - (time.thread_time() - own)) / (now - began)
+
+
+def median_and_interval(values: Sequence[float]) -> str:
+    """The median, and where 95 of 100 medians of resampled values lie."""
+    draw = random.Random(0)  # noqa: S311 - no secret
+    medians = [statistics.median(draw.choices(values, k=len(values))) for _ in range(RESAMPLINGS)]
+    return f"{statistics.median(values):.3f} ({quantile(medians, 0.025):.3f}–{quantile(medians, 0.975):.3f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=15)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(case.name for case in CASES))
+    parser.add_argument("--turns", type=int)
     parser.add_argument("--log-every-steps", type=int, default=1)
     parser.add_argument("--no-tensorboard", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    print(f"{'step':>7}  {'bare':>9}  {'ckptop':>9}  {'ratio':>6}  {'CPU':>6}  {'control':>7}  {'':>6}   budget 1.02")
+    print_head(f"The trainer against a bare loop; a line each {arguments.log_every_steps} steps; budget 1.02")
     for case in CASES:
-        turns = list(
-            measure(case, arguments.blocks, arguments.log_every_steps, tensorboard=not arguments.no_tensorboard)
-        )
-        bare, ours = (
-            statistics.median(side.clock for side in sides) * 1e3 for sides in list(zip(*turns, strict=True))[:2]
-        )
-        ratios = [ratio for name in ("ours", "again") for ratio in _ratios(turns, name)]
-        print(f"{case.name:>7}  {bare:6.2f} ms  {ours:6.2f} ms  " + "  ".join(f"{ratio:6.3f}" for ratio in ratios))
+        if not arguments.cases or case.name in arguments.cases:
+            with blocks_of(case, arguments.log_every_steps, tensorboard=not arguments.no_tensorboard) as blocks:
+                turns = list(take_turns(blocks, case.steps, arguments.turns or case.turns))
+                report(case, turns, share_beside(blocks["ours"]))
 
 
-def _ratios(turns: list[Turn], name: str) -> tuple[float, float]:
-    """A side against the bare loop: by the clock, and by processor time."""
-    sides = [(getattr(turn, name), turn.bare) for turn in turns]
-    return (
-        statistics.median(side.clock / bare.clock for side, bare in sides),
-        statistics.median(side.cpu / bare.cpu for side, bare in sides),
-    )
+def report(case: Case, turns: Sequence[Turn], beside: float) -> None:
+    milliseconds = {name: statistics.median(turn[name].clock for turn in turns) * 1e3 for name in turns[0]}
+    times = ", ".join(f"{name} {value:.3f}" for name, value in milliseconds.items())
+    print(f"\n{case.name}: ms a step: {times}; {len(turns)} turns of {case.steps} steps; beside {beside:.1%} of a core")
+    for name, peer in (("ours", "bare"), ("ours", "lean"), ("control", "bare")):
+        clock = median_and_interval([turn[name].clock / turn[peer].clock for turn in turns])
+        cpu = median_and_interval([turn[name].cpu / turn[peer].cpu for turn in turns])
+        print(f"  {name + ' / ' + peer:14} ratio {clock}   CPU {cpu}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import TaskOptions, TrainConfig
 from ckptop.trainer.device import StepValues, open_device
-from ckptop.trainer.optim import Schedule, build_optimizer, learning_rate
+from ckptop.trainer.optim import Schedule, build_optimizer, learning_rate, quick_step
 from ckptop.trainer.sampler import Batches
 from ckptop.trainer.state import Progress
 
@@ -81,6 +81,24 @@ def test_each_optimizer_is_built_with_the_configuration(name: Any, kind: type[to
 
     assert type(optimizer) is kind
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_quick_step_moves_weights_and_state_to_the_bits_of_the_usual_one(name: Any) -> None:
+    config = TrainConfig(lr=0.5, weight_decay=0.25, optimizer=name, model=TaskOptions())
+    usual, quick = (torch.nn.Parameter(torch.linspace(-1, 1, 9)) for _ in range(2))
+    optimizers = [build_optimizer(config, [parameter]) for parameter in (usual, quick)]
+    step = quick_step(optimizers[1])
+
+    for number in range(1, 4):
+        usual.grad, quick.grad = (torch.linspace(0, number, 9) for _ in range(2))
+        optimizers[0].step()
+        step()
+
+    assert torch.equal(usual, quick)
+    assert not torch.equal(quick, torch.linspace(-1, 1, 9))
+    states = [optimizer.state_dict()["state"][0] for optimizer in optimizers]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "mps", "meta"])

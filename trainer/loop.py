@@ -54,6 +54,8 @@ class Loop:
         self._batches = parts.train.batches
         self._stepper, self._saving = Stepper(parts), Saving(parts, run, console)
         self._unread: deque[Step] = deque()
+        self._is_queued = parts.device.is_cuda
+        """Whether a step may still be running when the call that takes it returns."""
         self._saved_step = progress.step
         self._pace = Pace()
         self._epoch_began = time.perf_counter()
@@ -122,11 +124,10 @@ class Loop:
     def _take_step(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
         """Take a step and log what is done by then: on CUDA, at a step that is logged, all before it."""
         step = self._stepper.take(batches, self.progress)
-        is_queued = self._parts.device.is_cuda
-        if is_queued and self._is_logged(step.step):
+        if self._is_queued and self._is_logged(step.step):
             self._read_values()
         self._unread.append(step)
-        if not is_queued:
+        if not self._is_queued:
             self._read_values()
         self._run.progress(epoch=step.epoch, step=step.step, step_seconds=self._pace.step_seconds)
 
@@ -180,18 +181,20 @@ class Loop:
 
     def _read_values(self) -> None:
         """Wait for the steps so far, take up what they left behind, and log those that are due."""
-        done: list[Step] = []
+        progress, done, samples = self.progress, list[Step](), 0
         try:
             while self._unread:
                 step = self._unread.popleft()
-                self._stepper.require_finite(step)
-                self._stepper.count_skipped(step, self.progress)
+                if self._is_queued:  # else it was looked at before the optimizer moved
+                    self._stepper.require_finite(step)
+                self._stepper.count_skipped(step, progress)
                 loss, _ = step.values.read()
-                self.progress.loss_sum += loss * step.samples
-                self.progress.sample_count += step.samples
+                progress.loss_sum += loss * step.samples
+                progress.sample_count += step.samples
+                samples += step.samples
                 done.append(step)
         finally:
-            self._pace.lap(len(done), sum(step.samples for step in done))
+            self._pace.lap(len(done), samples)
             for step in done:
                 if self._is_logged(step.step):
                     self._log_step(step)

@@ -69,4 +69,5 @@ def _varint(number: int) -> bytes:
 
 def _encode_anything(wall_time: float, step: int, metrics: Mapping[str, float]) -> bytes:
     values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-    return Event(wall_time=wall_time, step=step, summary=Summary(value=values)).SerializeToString()
+    encoded: bytes = Event(wall_time=wall_time, step=step, summary=Summary(value=values)).SerializeToString()
+    return encoded

@@ -17,6 +17,7 @@ import torch
 from ckptop.store.errors import TrainingFailed
 from ckptop.trainer.device import StepValues
 from ckptop.trainer.gradients import clear_gradients, clip_gradients
+from ckptop.trainer.optim import quick_step
 from ckptop.trainer.parts import Parts
 from ckptop.trainer.state import Progress
 
@@ -53,6 +54,8 @@ class Stepper:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._parameters = list(parts.model.parameters())  # frozen ones too: they may be thawed
+        self._is_queued = parts.device.is_cuda
+        self._move_weights = quick_step(parts.optimizer)
 
     def take(self, batches: Iterator[tuple[torch.Tensor, ...]], progress: Progress) -> Step:
         """The step after `progress`, which is moved on.
@@ -68,7 +71,7 @@ class Stepper:
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         values = StepValues(loss, self._grad_norm())
         step = Step(progress.step + 1, progress.epoch, window, samples, lr, values, losses)
-        if not parts.device.is_cuda:
+        if not self._is_queued:
             self.require_finite(step)
         self._apply_gradient(values)
         progress.batch += len(window)
@@ -142,12 +145,12 @@ class Stepper:
         if scaler is not None:
             scaler.step(optimizer)
             scaler.update()
-        elif self._parts.device.is_cuda:
+        elif self._is_queued:
             # As a scaler tells it: the kernels of every optimizer of ours are fused and look at this first.
             fused: Any = optimizer
             fused.found_inf = values.found_inf()
-            optimizer.step()
+            self._move_weights()
             del fused.found_inf
         else:
-            optimizer.step()
+            self._move_weights()
         clear_gradients(self._parameters)
