@@ -21,6 +21,9 @@ from ckptop.store.records import Exit, Phase, Status
 BEAT_SECONDS = 1.0
 """How often status.json is replaced, at most."""
 
+_Step = tuple[int, int, float | None]
+"""Epoch, optimizer steps done, and mean seconds of one."""
+
 
 class Heartbeat:
     """Owns status.json. `update` notes what has changed and never waits for the disk; the thread does the rest.
@@ -31,9 +34,12 @@ class Heartbeat:
     def __init__(self, paths: RunPaths, status: Status, on_beat: Callable[[], None]) -> None:
         self._paths, self._status, self._on_beat = paths, status, on_beat
         self._changes: dict[str, Any] = {}
-        """Fields that `_status` does not have yet: a new status a step would cost more than the rest of its log."""
+        """Fields that `_status` does not have yet."""
+        self._newest: _Step | None = None
+        self._taken: _Step | None = None
+        """The one of `_newest` that `_changes` or `_status` has."""
         self._stepped: float | None = None
-        """When `last_step_time` was, on the monotonic clock."""
+        """When the newest step was, on the monotonic clock."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptop-heartbeat", daemon=True)
@@ -44,6 +50,11 @@ class Heartbeat:
     def status(self) -> Status:
         """The state as the next beat will write it."""
         with self._lock:
+            newest = self._newest
+            if newest is not None and newest is not self._taken:
+                self._taken = newest
+                epoch, step, step_seconds = newest
+                self._changes |= {"epoch": epoch, "step": step, "step_seconds": step_seconds}
             if self._changes:
                 self._status = msgspec.structs.replace(self._status, **self._changes)
                 self._changes.clear()
@@ -58,8 +69,15 @@ class Heartbeat:
         """Change fields of the status; the next beat writes them."""
         with self._lock:
             self._changes.update(changes)
-            if "last_step_time" in changes:
-                self._stepped = time.monotonic()
+
+    def step_done(self, epoch: int, step: int, step_seconds: float | None) -> None:
+        """Note a step; no lock, no new status: between two steps of work nothing of ours is in the caches."""
+        self._newest = (epoch, step, step_seconds)
+        self._stepped = time.monotonic()
+
+    def touch(self) -> None:
+        """Note that the loop is alive."""
+        self._stepped = time.monotonic()
 
     def write_now(self) -> None:
         """Write the status without waiting for the beat."""
@@ -73,9 +91,11 @@ class Heartbeat:
                 self.problem = None
 
     def _beat(self) -> None:
-        stepped = self._stepped
-        age = {} if stepped is None else {"step_age_seconds": round(time.monotonic() - stepped, 3)}
-        self.update(heartbeat=time.time(), **age)
+        now, stepped = time.time(), self._stepped
+        self.update(heartbeat=now)
+        if stepped is not None:
+            age_seconds = time.monotonic() - stepped
+            self.update(last_step_time=now - age_seconds, step_age_seconds=round(age_seconds, 3))
 
     def _write(self, data: bytes) -> None:
         try:
@@ -94,7 +114,8 @@ class Heartbeat:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.update(phase=phase, exit=exit_, heartbeat=time.time())
+        self._beat()
+        self.update(phase=phase, exit=exit_)
         data = encode(self.status)
         try:
             write_durably(self._paths.status, data)

@@ -27,11 +27,8 @@ class Inbox:
         self._arrival = threading.Event()
         self._seen: set[str] = set()
         self._save_asked_by: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits to be obeyed."""
-        return not self._arrived and self._save_asked_by is None
+        self.has_news = False
+        """Whether something may wait to be taken; a plain attribute, since the loop looks at it every step."""
 
     def look(self) -> None:
         """Take over what is new in the directory, and answer what must be refused. Of the heartbeat's thread."""
@@ -46,10 +43,12 @@ class Inbox:
                 if request.id not in self._seen:
                     self._seen.add(request.id)
                     self._arrived.append(request)
+                    self.has_news = True
                     self._arrival.set()
 
     def take(self) -> list[ControlRequest]:
-        """Requests that came since the last call."""
+        """Requests that came since the last call; `take_save_request` after it, so that no news is missed."""
+        self.has_news = False
         return [self._arrived.popleft() for _ in range(len(self._arrived))]
 
     def answer(self, request: ControlRequest, ok: bool, message: str) -> None:
@@ -66,6 +65,7 @@ class Inbox:
     def ask_for_save(self, asked_by: str) -> None:
         """Ask for a checkpoint after this step from within the process; safe in a signal handler."""
         self._save_asked_by = asked_by
+        self.has_news = True
 
     def take_save_request(self) -> str | None:
         """Who asked by `ask_for_save` since the last call."""

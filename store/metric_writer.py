@@ -47,7 +47,7 @@ class MetricWriter:
         """Lines the disk refused."""
         self.problem: str | None = None
         """Why the newest call failed, for a person; None after one that went well."""
-        self._fs = fs
+        self._fs, self._write = fs, fs.write
         self._lock = threading.Lock()
         self._encode = msgspec.json.Encoder().encode
         self._checked_names: set[str] = set()
@@ -118,12 +118,13 @@ class MetricWriter:
 
     def _append(self, line: bytes) -> bool:
         with self._lock:
-            descriptor = self._open_descriptor()
+            descriptor = self._descriptor
+            if descriptor < 0:
+                raise self._closed()
             if self._is_torn:
                 line = b"\n" + line
-            written = 0
             try:
-                written = self._fs.write(descriptor, line)
+                written = self._write(descriptor, line)
                 if written < len(line):
                     self._is_torn = True
                     self._fs.write_all(descriptor, memoryview(line)[written:])
@@ -149,8 +150,11 @@ class MetricWriter:
 
     def _open_descriptor(self) -> int:
         if self._descriptor < 0:
-            raise UsageError(f"{self.path.name} is closed; log before the run is finished")
+            raise self._closed()
         return self._descriptor
+
+    def _closed(self) -> UsageError:
+        return UsageError(f"{self.path.name} is closed; log before the run is finished")
 
     def _check_name(self, name: object) -> None:
         if not isinstance(name, str) or not name or len(name) > MAX_NAME_LENGTH or _UNWRITABLE.search(name):

@@ -51,11 +51,12 @@ class _Desk:
             self._actions["set"] = self._set
 
     def serve(self) -> None:
+        requests = self._run.inbox.take()
         asked_by = self._run.inbox.take_save_request()
         if asked_by is not None:
             done = self._save() if self._save is not None else None
             self._tell(f"{asked_by} asked for a save: {done or 'nothing was saved'}")
-        for request in self._run.inbox.take():
+        for request in requests:
             ok, message = self._obey(request)
             self._run.inbox.answer(request, ok, message)
             self._tell(f"{request.user} asked for {request.action}: {message}")

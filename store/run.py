@@ -269,9 +269,8 @@ class Run:
         if self._checkpoints is not None:
             self._checkpoints.bind(link_of(self))
         totals = {"total_epochs": total_epochs, "total_steps": total_steps}
-        self._heartbeat.update(
-            phase="running", last_step_time=now, **{k: v for k, v in totals.items() if v is not None}
-        )
+        self._heartbeat.touch()
+        self._heartbeat.update(phase="running", **{k: v for k, v in totals.items() if v is not None})
         self._heartbeat.write_now()
         found: dict[str, Any] = {"taken_over_from": self._taken_over} if self._taken_over is not None else {}
         self.event("started", from_step=self.start.from_step, from_checkpoint=self.start.key, **found)
@@ -363,7 +362,7 @@ class Run:
             self._epoch = epoch
         self.logs.metrics.log(step, metrics, epoch=self._epoch)
         if not self._tells_progress:  # a script that only logs is alive, and that far
-            self._heartbeat.update(step=step, epoch=self._epoch, last_step_time=time.time())
+            self._heartbeat.step_done(self._epoch, step, None)
 
     def log_system(self, sample: Mapping[str, float]) -> None:
         """Append a sample of the machine to system.jsonl, at the present step."""
@@ -373,15 +372,16 @@ class Run:
     def progress(self, *, epoch: int, step: int, step_seconds: float | None = None) -> None:
         """Say where the loop is; the next heartbeat writes it."""
         self._epoch, self._tells_progress = epoch, True
-        self._heartbeat.update(epoch=epoch, step=step, step_seconds=step_seconds, last_step_time=time.time())
+        self._heartbeat.step_done(epoch, step, step_seconds)
 
     def touch(self) -> None:
         """Say that the loop is alive without a step: evaluation, loading."""
-        self._heartbeat.update(last_step_time=time.time())
+        self._heartbeat.touch()
 
     def set_phase(self, phase: Literal["running", "paused"]) -> None:
         """Say that the loop waits, or goes on."""
-        self._heartbeat.update(phase=phase, last_step_time=time.time())
+        self._heartbeat.touch()
+        self._heartbeat.update(phase=phase)
         self._heartbeat.write_now()
 
     def sync(self) -> bool:
@@ -417,7 +417,7 @@ class Run:
             change: Changes what `set` names; returns what to answer, or raises a CkptopError that says why not.
             tell: Told in a line what was asked and what became of it.
         """
-        if not self.inbox.is_empty:
+        if self.inbox.has_news:
             obeying.obey(self, save, change, tell)
 
     @property

@@ -19,6 +19,7 @@ from ckptop.store import Run
 from ckptop.store.control import send_request
 from ckptop.store.errors import UsageError
 from ckptop.store.events import read_events
+from ckptop.store.lease import read_status
 from ckptop.store.resume import RESUME_VARIABLE, ResumeRequest, encode_request
 from ckptop.store.views import read_run
 
@@ -260,8 +261,13 @@ def test_a_script_that_only_logs_is_seen_to_move(tmp_path: Path) -> None:
 
         status = run._heartbeat.status
 
+        run._heartbeat.write_now()
+        written = read_status(run.paths)
+
     assert (status.step, status.epoch) == (17, 2)
-    assert status.last_step_time is not None
+    assert written is not None
+    assert written.last_step_time is not None
+    assert written.last_step_time + (written.step_age_seconds or 0.0) == pytest.approx(written.heartbeat, abs=0.01)
 
 
 def resumed_with(store: Path, monkeypatch: pytest.MonkeyPatch, **overrides: str) -> Run:

@@ -96,6 +96,25 @@ def test_a_save_asked_for_by_a_signal_is_made_once(run: Run) -> None:
     assert told == ["SIGUSR1 asked for a save: saved"]
 
 
+def test_news_that_comes_while_older_news_is_obeyed_is_not_missed(run: Run) -> None:
+    saved: list[int] = []
+
+    def save() -> str:
+        if not saved:  # within the first answer
+            deliver(run, "save")
+            run.inbox.ask_for_save("SIGUSR1")
+        saved.append(run.step)
+        return "saved"
+
+    deliver(run, "save")
+    for _ in range(3):
+        run.obey(save=save)
+    run.finish("finished", code=0)
+
+    assert len(saved) == 3
+    assert not run.inbox.has_news
+
+
 def test_a_pause_is_no_stall_and_ends_when_told(run: Run) -> None:
     from ckptop.store.views import read_run
 
