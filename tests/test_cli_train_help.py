@@ -39,7 +39,7 @@ def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", ["digits", "diabetes"])
+@pytest.mark.parametrize("task", task_names())
 def test_every_key_of_a_task_is_listed_once_with_the_default_of_that_task(
     task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,7 +52,7 @@ def test_every_key_of_a_task_is_listed_once_with_the_default_of_that_task(
     assert {name for name, _ in listed} == wanted
     assert len(listed) == len(wanted)
     assert dict(listed)["epochs"] == str(config.epochs)
-    assert dict(listed)["threads"] == "1"
+    assert dict(listed)["threads"] == ("none" if config.threads is None else str(config.threads))
     assert "      The highest learning rate, which the schedule scales.\n" in out
 
 
@@ -64,7 +64,7 @@ def test_no_key_stands_outside_the_groups_and_no_group_names_a_key_that_is_gone(
 
 
 def test_no_line_is_wider_than_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    for task in ("digits", "diabetes"):
+    for task in task_names():
         assert max(map(len, printed(["train", task, "--help"], capsys).splitlines())) <= 80
 
 

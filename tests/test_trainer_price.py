@@ -91,7 +91,7 @@ def test_ultra_trains_the_encoder_along_from_its_weights_and_keeps_no_activation
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
     assert isinstance(data.train, TensorDataset)
     inputs, targets = data.train[:8]
-    task.loss(model(inputs), targets).backward()
+    task.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]  # torch has no types here
     assert all(parameter.grad is not None for parameter in model.text.encoder.parameters())
 
 

@@ -17,7 +17,7 @@ from text_data import BAD, GOOD, save_encoder, write_reviews
 from trainer_runs import Killed, assert_same_training, at_step, kill, logged, newest_state
 
 from ckptop.cli.main import run as run_command
-from ckptop.store.errors import DataError, UsageError
+from ckptop.store.errors import Damaged, DataError, UsageError
 from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.loader import count_samples
@@ -66,13 +66,11 @@ def stop(run: Run) -> None:
 
 @pytest.mark.parametrize("features", ["bow", "embeddings"])
 def test_both_features_learn_resume_to_the_bit_and_predict(tmp_path: Path, features: str) -> None:
-    data, settings = write_reviews(tmp_path / "train.tsv"), {"features": features}
-    if features == "embeddings":
-        settings["encoder"] = str(save_encoder(tmp_path / "encoder"))
-    assert trained(tmp_path / "runs", data, name="straight", **settings) == 0
+    data, encoder = write_reviews(tmp_path / "train.tsv"), str(save_encoder(tmp_path / "encoder"))
+    assert trained(tmp_path / "runs", data, name="straight", features=features, encoder=encoder) == 0
 
     with at_step(8, stop):
-        assert trained(tmp_path / "runs", data, name="halved", **settings) == 3
+        assert trained(tmp_path / "runs", data, name="halved", features=features, encoder=encoder) == 3
     assert newest_state(tmp_path / "runs" / "halved")["loader"]["batch_in_epoch"] > 0
     assert trained(tmp_path / "runs", data, name="halved", resume="auto") == 0
 
@@ -86,7 +84,7 @@ def test_both_features_learn_resume_to_the_bit_and_predict(tmp_path: Path, featu
 
 
 def test_the_network_has_the_parameters_that_were_published() -> None:
-    fitted = {"features": "bow", "inputs": 10_000}
+    fitted = {"inputs": 10_000, "words": ["word"]}
 
     model = Sentiment(SentimentOptions(), fitted).build_model(SentimentOptions())
 
@@ -197,6 +195,23 @@ def test_a_second_data_set_with_other_labels_is_refused(tmp_path: Path) -> None:
         trained(tmp_path / "runs", first, continue_on=second)
 
     assert not (tmp_path / "runs" / "run-continued").exists()
+
+
+def test_other_data_again_is_another_run_and_the_same_is_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = write_reviews(tmp_path / "first.tsv"), write_reviews(tmp_path / "second.tsv", seed=1)
+    third, store = write_reviews(tmp_path / "third.tsv", seed=2), tmp_path / "runs"
+    quick = {"continue__epochs": "1"}
+    trained(store, first, continue_on=second, epochs="1", **quick)
+
+    with pytest.raises(UsageError, match="run-continued exists"):
+        trained(store, first, continue_on=second)
+    assert trained(store, first, continue_on=third, resume="auto", **quick) == 0
+    assert trained(store, first, continue_on=second, resume="auto") == 0
+
+    assert "run-continued is complete: 1 epoch done" in capsys.readouterr().out
+    assert sorted(run.name for run in Store.open(store).runs()) == ["run", "run-continued", "run-continued-2"]
 
 
 # Embeddings
@@ -352,6 +367,13 @@ def test_what_is_neither_here_nor_on_the_hub_is_refused(tmp_path: Path, monkeypa
         trained(tmp_path / "runs", Path("nobody/nothing"))
     with pytest.raises(UsageError, match="sentiment needs texts: --data"):
         Sentiment().load(None, 0)
+
+
+def test_a_vocabulary_that_is_none_is_refused() -> None:
+    """It may come out of a stranger's file."""
+    for fitted in (None, {"inputs": "many"}, {"words": [1], "inputs": 1}):
+        with pytest.raises(Damaged, match="fitted beside the weights"):
+            Sentiment(SentimentOptions(), fitted).build_model(SentimentOptions())
 
 
 def test_words_that_mean_something_are_weighed(tmp_path: Path) -> None:

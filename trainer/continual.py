@@ -7,6 +7,7 @@ continues, for the next attempt.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,11 +20,13 @@ from ckptop.store import tensors
 from ckptop.store.errors import Damaged, DataError, UsageError
 from ckptop.store.files import write_durably
 from ckptop.store.find import find_checkpoint
+from ckptop.store.layout import RunPaths
 from ckptop.store.records import RunRecord
 from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.state_dicts import apply_state
 from ckptop.store.store import Store
 from ckptop.store.verify import verify_checkpoint
+from ckptop.store.views import read_run
 from ckptop.trainer.fitted import fitted_in, read_fitted
 from ckptop.trainer.recorded import recorded_data_path
 from ckptop.trainer.task import Samples, Task
@@ -154,9 +157,10 @@ def first_of(options: TrainOptions) -> TrainOptions:
     """
     if options.continue_on is None:
         return options
-    name = options.name
-    if name is not None and options.resume is None and (options.store / _second(name) / "run.json").exists():
-        raise UsageError(f"run {_second(name)} exists in {options.store}; --resume auto goes on with it")
+    if options.name is not None and options.resume is None:
+        name = _second(options.store, options.name, options.continue_on)
+        if RunPaths(options.store / name).record.exists():
+            raise UsageError(f"run {name} exists in {options.store}; --resume auto goes on with it")
     own = tuple(pair for pair in options.assignments if not pair[0].startswith(_PREFIX))
     return replace(options, assignments=own)
 
@@ -164,18 +168,27 @@ def first_of(options: TrainOptions) -> TrainOptions:
 def second_of(options: TrainOptions, first: str) -> TrainOptions:
     """Of `--continue-on`, the training on the second data, once run `first` is done."""
     os.environ.pop(RESUME_VARIABLE, None)  # it asked for the first
-    name, store = _second(first), options.store.resolve()
+    store = options.store.resolve()
     own = tuple((key.removeprefix(_PREFIX), value) for key, value in options.assignments if key.startswith(_PREFIX))
     assert options.continue_on is not None  # noqa: S101 - the caller looked
+    name = _second(store, first, options.continue_on)
     argv = ["-m", "ckptop.cli", "train", options.task, "--store", str(store), "--name", name]
     argv += ["--data", str(options.continue_on), "--continue-from", f"{first}:best"]
     argv += [word for key, value in own for word in ("--set", f"{key}={value}")]
     return replace(
         options, store=store, name=name, data=options.continue_on, continue_on=None, continue_from=f"{first}:best",
         assignments=own, config_file=None, argv=argv,
-        resume="auto" if (store / name / "run.json").exists() else None,
+        resume="auto" if RunPaths(store / name).record.exists() else None,
     )  # fmt: skip
 
 
-def _second(name: str) -> str:
-    return f"{name}-continued"
+def _second(store: Path, first: str, data: Path) -> str:
+    """What continues `first` on `data`: a run there is already, or the first name that is free."""
+    for number in itertools.count(1):
+        name = f"{first}-continued" + (f"-{number}" if number > 1 else "")
+        if not RunPaths(store / name).record.exists():
+            break
+        known = recorded_data_path(read_run(store / name).record)
+        if known is not None and known.resolve() == data.resolve():
+            break
+    return name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,6 +22,8 @@ from ckptop.trainer.task import Task
 FITTED_FILE = "fitted.json"
 """In the run's directory."""
 _BUFFER = "fitted"
+
+FittedT = TypeVar("FittedT", bound=msgspec.Struct)
 
 
 def build_model(task: Task[OptionsT], options: OptionsT) -> torch.nn.Module:
@@ -45,6 +47,21 @@ def fitted_in(weights: Mapping[str, Any], where: Path) -> dict[str, Any] | None:
     if not isinstance(buffer, torch.Tensor) or buffer.dtype != torch.uint8:
         raise Damaged(f"{where}: what was fitted beside the weights cannot be read; use another checkpoint")
     return _decoded(buffer.cpu().numpy().tobytes(), where)
+
+
+def typed(fitted: Mapping[str, Any] | None, kind: type[FittedT], task: str) -> FittedT:
+    """What was fitted, checked; it may come from a stranger's file.
+
+    Raises:
+        Damaged: There is none, or it is something else.
+    """
+    try:
+        return msgspec.convert(fitted, kind)
+    except msgspec.ValidationError as error:
+        raise Damaged(
+            f"what task {task} fitted beside the weights is not there or not its own ({error}); use a checkpoint that "
+            f"`ckptop train {task}` made"
+        ) from None
 
 
 def write_fitted(run: Path, fitted: Mapping[str, Any] | None) -> None:

@@ -21,6 +21,7 @@ from torchmetrics import MetricCollection
 
 from ckptop.store.errors import DataError, UsageError
 from ckptop.trainer.config import Count, Fraction, Positive, TaskOptions, TrainConfig, layered
+from ckptop.trainer.fitted import typed
 from ckptop.trainer.task import BoundTask, Samples, TaskData
 from ckptop.trainer.tasks.embeddings import embed
 from ckptop.trainer.tasks.encoder import (
@@ -42,16 +43,16 @@ from ckptop.trainer.tasks.sparse import SparseSamples
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "tabular": {},
     "blazing": {
-        "epochs": 10, "batch_size": 32, "accumulate": 8, "lr": 3e-4,
-        "model": {"members": 1, "hidden": (256, 128), "dropout": 0.1},
+        "epochs": 10, "batch_size": 32, "accumulate": 8, "lr": 3e-4, "warmup_steps": 0,
+        "model": {"hidden": (256, 128), "dropout": 0.1},
     },
     "fast": {
-        "epochs": 25, "batch_size": 64, "lr": 2e-4, "model": {"members": 1, "hidden": (256, 128), "dropout": 0.1},
+        "epochs": 25, "batch_size": 64, "lr": 2e-4, "warmup_steps": 0, "model": {"hidden": (256, 128), "dropout": 0.1},
     },
     "ultra": {
         "epochs": 20, "batch_size": 16, "accumulate": 4, "lr": 1e-4, "warmup_steps": 100, "clip_norm": 1.0,
         "gradient_checkpointing": True,
-        "model": {"members": 1, "hidden": (512, 256, 128), "dropout": 0.2, "batch_norm": True},
+        "model": {"hidden": (512, 256, 128), "dropout": 0.2, "batch_norm": True},
     },
 }  # fmt: skip
 """What each changes of the defaults, which are those of `tabular`."""
@@ -77,8 +78,8 @@ class PriceOptions(TaskOptions, frozen=True, kw_only=True):
     hidden: tuple[Positive, ...] = (256, 256, 256)
     """Units of each hidden layer."""
     dropout: Fraction = 0.0
-    members: Positive = 8
-    """Perceptrons in one, whose mean answers."""
+    members: Positive = 1
+    """Perceptrons in one, whose mean answers: more are better and take longer."""
     batch_norm: bool = False
     bins: Count = 32
     """Quantiles of the training part between which a number has its place; 0 gives standard scores alone."""
@@ -98,6 +99,18 @@ class PriceOptions(TaskOptions, frozen=True, kw_only=True):
     """For fast and ultra: of a row; the rest is cut off."""
 
 
+class Fitted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept beside the weights."""
+
+    columns: Columns
+    vector_size: int = 0
+    """Of fast: numbers of an encoder's vector."""
+    encoder: dict[str, Any] = {}
+    """Of ultra: the encoder's own configuration."""
+    tokenizer: str = ""
+    """Of ultra: its tokenizer, as JSON."""
+
+
 class Price(BoundTask[PriceOptions]):
     """What something costs."""
 
@@ -109,7 +122,7 @@ class Price(BoundTask[PriceOptions]):
     def defaults(self) -> TrainConfig[PriceOptions]:
         """Those of `tabular`: SMAPE 6.3 on the diamonds."""
         return TrainConfig(
-            epochs=12, batch_size=256, lr=2e-3, weight_decay=0.01, warmup_steps=100, clip_norm=5.0, log_every_steps=10,
+            epochs=15, batch_size=256, lr=3e-3, weight_decay=0.01, warmup_steps=250, clip_norm=5.0, log_every_steps=10,
             model=PriceOptions(),
         )  # fmt: skip
 
@@ -206,10 +219,12 @@ class Price(BoundTask[PriceOptions]):
         return MetricCollection({"smape": Smape()})
 
     @property
+    def _known(self) -> Fitted:
+        return typed(self.fitted, Fitted, self.name)
+
+    @property
     def _columns(self) -> Columns:
-        if self.fitted is None:
-            raise UsageError("this model holds no columns: it was not trained by `ckptop train price`")
-        return msgspec.convert(self.fitted["columns"], Columns)
+        return self._known.columns
 
     def _fit(self, rows: Rows, kinds: dict[str, str], train: np.ndarray) -> dict[str, Any]:
         """Columns, and of a text encoder that is trained along its configuration and tokenizer."""
@@ -217,23 +232,25 @@ class Price(BoundTask[PriceOptions]):
         if options.preset == "tabular":
             kinds = {name: kind for name, kind in kinds.items() if kind != "text"}
         columns = fit_columns(rows, options.target, kinds, train.tolist(), options.bins)
-        fitted: dict[str, Any] = {"columns": msgspec.to_builtins(columns)}
+        fitted = Fitted(columns=columns)
         if columns.texts and options.preset == "ultra":
-            fitted["encoder"] = load_config(options.encoder).to_dict()
-            fitted["tokenizer"] = load_tokenizer(options.encoder).backend_tokenizer.to_str()
+            encoder = load_config(options.encoder).to_json_string(use_diff=False)
+            tokenizer = load_tokenizer(options.encoder).backend_tokenizer.to_str()
+            fitted = Fitted(columns=columns, encoder=msgspec.json.decode(encoder), tokenizer=tokenizer)
         elif columns.texts and options.preset == "fast":
-            fitted["vector_size"] = int(load_config(options.encoder).hidden_size)
-        return cast(dict[str, Any], msgspec.json.decode(msgspec.json.encode(fitted, enc_hook=str)))
+            fitted = Fitted(columns=columns, vector_size=int(load_config(options.encoder).hidden_size))
+        built: dict[str, Any] = msgspec.to_builtins(fitted)
+        return built
 
     def _text_model(self, options: PriceOptions) -> tuple[nn.Module | None, int]:
         """What takes the text part of the input, and how wide that is."""
-        fitted = self.fitted or {}
-        if not self._columns.texts:
+        known = self._known
+        if not known.columns.texts:
             return None, 0
         if options.preset == "ultra":
-            return EncodedText(fitted["encoder"], options.text_size, options.dropout), options.max_tokens
+            return EncodedText(known.encoder, options.text_size, options.dropout), options.max_tokens
         if options.preset == "fast":
-            return TextVectors(fitted["vector_size"], options.text_size, options.dropout), fitted["vector_size"]
+            return TextVectors(known.vector_size, options.text_size, options.dropout), known.vector_size
         return HashedText(options.hash_features, options.text_size), options.hash_features
 
     def _inputs(self, rows: Rows) -> Any:
@@ -259,7 +276,7 @@ class Price(BoundTask[PriceOptions]):
         from tokenizers import Tokenizer
 
         most = self.options.max_tokens
-        table = padded(tokens_of(Tokenizer.from_str((self.fitted or {})["tokenizer"]), texts, most))
+        table = padded(tokens_of(Tokenizer.from_str(self._known.tokenizer), texts, most))
         return F.pad(table, (0, most - table.shape[1]), value=-1).float()
 
     def _vectors(self, texts: list[str]) -> torch.Tensor:

@@ -146,11 +146,12 @@ class PriceModel(nn.Module):
         scores = (hidden.float() * self.last).sum(-1) + self.bias  # (B, K)
         if not self.training:
             scores = scores.mean(1)
-        return (scores * self._log_std + self._log_mean).clamp(-_LARGEST_LOG, _LARGEST_LOG).exp()
+        logs: torch.Tensor = scores * self._log_std + self._log_mean
+        return logs.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp()
 
 
 class _OverMembers(nn.BatchNorm1d):
     """Batch norm of (B, K, D) by feature."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, super().forward(hidden.transpose(1, 2))).transpose(1, 2)
+        return super().forward(hidden.transpose(1, 2)).transpose(1, 2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
@@ -18,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ckptop.store.errors import DataError, UsageError
 from ckptop.trainer.config import Fraction, Positive, TaskOptions, TrainConfig
+from ckptop.trainer.fitted import typed
 from ckptop.trainer.task import BoundTask, Samples, TaskData
 from ckptop.trainer.tasks.embeddings import embed
 from ckptop.trainer.tasks.encoder import SMALL_PUBLIC, Precision
@@ -45,7 +47,7 @@ class SentimentOptions(TaskOptions, frozen=True, kw_only=True):
     ngrams: Positive = 1
     """For bow: up to so many words in a row are counted as one."""
     counts: Literal["log", "raw", "binary"] = "log"
-    """For bow: log(1 + count), the count, or whether there is one."""
+    """For bow: log2(1 + count), the count, or whether there is one; one word is 1 in each."""
     encoder: str = SMALL_PUBLIC
     """For embeddings: an encoder or causal model of transformers, by its name on the hub or its folder."""
     encoder_precision: Precision = "bf16"
@@ -56,6 +58,17 @@ class SentimentOptions(TaskOptions, frozen=True, kw_only=True):
     """None finds it by its name: text, sentence, review, …"""
     label_column: str | None = None
     """None finds it by its name: label, sentiment, …"""
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept beside the weights."""
+
+    inputs: int
+    """Features of a text."""
+    ngrams: int = 1
+    words: list[str] = []
+    """Of bow: the vocabulary, in the order of the features; empty for embeddings."""
+    classes: tuple[str, ...] = CLASSES
 
 
 class Perceptron(nn.Module):
@@ -78,7 +91,7 @@ class Perceptron(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, inputs) counts or vectors to (B, 2)."""
         if self._counts == "log":
-            features = features.log1p()
+            features = (1 + features).log2()
         elif self._counts == "binary":
             features = (features > 0).to(features.dtype)
         elif self._counts is None:
@@ -115,14 +128,15 @@ class Sentiment(BoundTask[SentimentOptions]):
             raise DataError(f"{path} has fewer than two texts of a class; it needs both negative and positive ones")
         rows = np.arange(len(labels))
         train, validation = train_test_split(rows, test_size=VALIDATION_SHARE, random_state=seed, stratify=labels)
-        fitted = self.fitted if self.fitted is not None else self._fit([both.texts[row] for row in train], path)
+        fitted = self._known if self.fitted is not None else self._fit([both.texts[row] for row in train], path)
         features = self._features(both.texts, fitted)
         parts = [_samples(features, both.labels, rows) for rows in (train, validation)]
         tested = _samples(self._features(test.texts, fitted), test.labels) if test is not None else parts[1]
         note = "" if test is not None else "; there is no test part, so the validation part stands for it"
         return TaskData(
             train=parts[0], validation=parts[1], test=tested, path=str(path),
-            hash=_hash(both, test), description=f"{len(labels):,} texts{note}", fitted=fitted,
+            hash=_hash(both, test), description=f"{len(labels):,} texts{note}",
+            fitted=self.fitted or msgspec.to_builtins(fitted),
         )  # fmt: skip
 
     def read_inputs(self, path: Path) -> Samples:
@@ -136,7 +150,7 @@ class Sentiment(BoundTask[SentimentOptions]):
 
     def build_model(self, options: SentimentOptions) -> Perceptron:
         """A perceptron for the features that were fitted."""
-        return Perceptron(int(self._known["inputs"]), options)
+        return Perceptron(self._known.inputs, options)
 
     def fit_statistics(self, model: nn.Module, data: TaskData) -> None:
         """Of embeddings, take means and deviations from the training part alone."""
@@ -158,15 +172,13 @@ class Sentiment(BoundTask[SentimentOptions]):
         return Columns(text=self.options.text_column, label=self.options.label_column)
 
     @property
-    def _known(self) -> dict[str, Any]:
-        if self.fitted is None:
-            raise UsageError("this model holds no vocabulary: it was not trained by `ckptop train sentiment`")
-        return dict(self.fitted)
+    def _known(self) -> Fitted:
+        return typed(self.fitted, Fitted, self.name)
 
-    def _fit(self, texts: Sequence[str], path: Path) -> dict[str, Any]:
+    def _fit(self, texts: Sequence[str], path: Path) -> Fitted:
         options = self.options
         if options.features == "embeddings":
-            return {"features": "embeddings", "classes": CLASSES, "inputs": self._embed(texts[:1]).shape[1]}
+            return Fitted(inputs=self._embed(texts[:1]).shape[1])
         from sklearn.feature_extraction.text import CountVectorizer
 
         counter = CountVectorizer(
@@ -177,15 +189,15 @@ class Sentiment(BoundTask[SentimentOptions]):
         except ValueError as error:
             raise DataError(f"{path} holds no words to count ({error}); is the right column named?") from None
         words = [str(word) for word in counter.get_feature_names_out()]
-        return {"features": "bow", "classes": CLASSES, "inputs": len(words), "ngrams": options.ngrams, "words": words}
+        return Fitted(inputs=len(words), ngrams=options.ngrams, words=words)
 
-    def _features(self, texts: Sequence[str], fitted: Mapping[str, Any]) -> Any:
+    def _features(self, texts: Sequence[str], fitted: Fitted) -> Any:
         """(N, inputs): a tensor of vectors, or a sparse matrix of counts."""
-        if fitted["features"] == "embeddings":
+        if not fitted.words:
             return self._embed(texts)
         from sklearn.feature_extraction.text import CountVectorizer
 
-        counter = CountVectorizer(vocabulary=fitted["words"], ngram_range=(1, fitted["ngrams"]), token_pattern=WORD)
+        counter = CountVectorizer(vocabulary=fitted.words, ngram_range=(1, fitted.ngrams), token_pattern=WORD)
         return counter.transform(texts).tocsr().astype(np.float32)
 
     def _embed(self, texts: Sequence[str]) -> torch.Tensor:
