@@ -85,6 +85,7 @@ def _show_checkpoint(view: RunView, info: CheckpointInfo, all_tensors: bool, as_
         "ranking": manifest.ranking if manifest else None,
         "same_bytes": facts.same_bytes,
         "best_so_far": _describe_best(view, facts.best_so_far),
+        "save": asdict(facts.save) if facts.save else None,
         "lineage": {
             "attempt": _describe_attempt(facts.attempt) if facts.attempt else None,
             "parent": view.record.parent if view.record else None,

@@ -32,6 +32,8 @@ def print_checkpoint(view: RunView, info: CheckpointInfo, facts: CheckpointFacts
         "place": f"{info.tier}, epoch {info.epoch}, step {format_count(info.step)}",
         "committed": moment(info.time),
         "size": format_bytes(info.size_bytes),
+        "save": f"{facts.save.blocked_seconds:.3g} s of the loop, durable after {facts.save.durable_seconds:.3g} s"
+                if facts.save else None,
         "path": str(info.path),
         "same bytes": [*facts.same_bytes, *([f"{facts.other_names} more elsewhere"] if facts.other_names else [])],
         "best so far": _best_so_far(view, facts),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ckptop.store.checkpoint_info import CheckpointInfo, best_of
 from ckptop.store.errors import StoreError
+from ckptop.store.events import EventLog
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths, StorePaths, release_config_path
 from ckptop.store.manifest import Tier
@@ -23,6 +24,16 @@ from ckptop.store.registry import Registry, ReleaseLine, read_registry, release_
 from ckptop.store.release_cards import ReleaseConfig
 from ckptop.store.trash import TrashEntry, list_discarded, list_quarantine, list_trash
 from ckptop.store.views import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFacts:
+    """What saving it took, as the run's events say."""
+
+    blocked_seconds: float
+    """How long the loop stood still."""
+    durable_seconds: float
+    """Until it survived a power cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,8 @@ class CheckpointFacts:
     """The best by the run's metric of those kept up to this one."""
     attempt: Attempt | None
     """The attempt that saved it."""
+    save: SaveFacts | None
+    """None where no event tells: of a milestone, of a set without a run, and where the log is gone."""
     releases: tuple[ReleaseLine, ...]
     """Made from it, or from another name of its bytes."""
     registry: Registry
@@ -56,9 +69,24 @@ def checkpoint_facts(view: RunView, info: CheckpointInfo) -> CheckpointFacts:
         other_names=max(0, info.link_count - 1 - len(same)),
         best_so_far=_best_so_far(view, info),
         attempt=next((attempt for attempt in attempts if attempt.attempt == info.attempt), None),
+        save=_save_of(view, info),
         releases=tuple(release for release in releases_of(view, registry) if release.checkpoint in keys),
         registry=registry,
     )
+
+
+def _save_of(view: RunView, info: CheckpointInfo) -> SaveFacts | None:
+    """By the newest event of its name: one that was deleted may have had the same."""
+    if view.record is None:
+        return None
+    with suppress(OSError, StoreError):
+        for event in reversed(EventLog(RunPaths(view.root).events, ("saved",)).poll()):
+            if event.details.get("checkpoint") == info.key and event.attempt in (None, info.attempt):
+                durable = event.details.get("seconds")
+                blocked = event.details.get("blocked_seconds", durable)
+                if isinstance(durable, int | float) and isinstance(blocked, int | float):
+                    return SaveFacts(float(blocked), float(durable))
+    return None
 
 
 def _best_so_far(view: RunView, info: CheckpointInfo) -> CheckpointInfo | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from store_fixture import RunPlan, build_store
 
 from ckptop.cli.main import run
+from ckptop.store import Run
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.layout import manifest_path
 from ckptop.store.manifest import encode
@@ -115,6 +117,20 @@ def test_json_of_a_checkpoint_holds_all_of_it(store: Path, capsys: pytest.Captur
     assert len(told["xxh3_128"]) == 32
     assert told["tensors"] is None
     assert "cannot be read as a checkpoint" in told["tensors_problem"]
+
+
+def test_a_checkpoint_tells_what_saving_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Run.create(tmp_path, name="timed", task="tiny", async_save=True) as timed:
+        timed.log(1, {"train/loss": 1.0})
+        timed.checkpoints.save_training_checkpoint(torch.nn.Linear(2, 2), None, 1, 1, {})
+        timed.checkpoints.wait()
+
+    code, facts = answer(["show", "timed:latest", "--store", str(tmp_path)], capsys)
+    run(["show", "timed:latest", "--store", str(tmp_path)])
+
+    assert code == 0
+    assert 0 < facts["save"]["blocked_seconds"] < facts["save"]["durable_seconds"]
+    assert re.search(r"save +\S+ s of the loop, durable after \S+ s", capsys.readouterr().out)
 
 
 def test_the_largest_tensors_are_shown_and_all_if_asked_for(real: Path, capsys: pytest.CaptureFixture[str]) -> None:
