@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 import warnings
@@ -37,6 +38,9 @@ SIDE = 384
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--memory"]:
+        measure_memory(int(sys.argv[2]))
+        return
     arguments = [argument for argument in sys.argv[1:] if argument != "--busy"]
     warnings.filterwarnings("ignore", module="torch.distributed")  # in its threads too
     torch.set_num_threads(os.cpu_count() or 1 if "--busy" in sys.argv else 1)
@@ -47,8 +51,35 @@ def main() -> None:
             manager = CheckpointManager(folder / "checkpoints", 2, async_save=True)
             manager.prepare(model)
             manager.wait()
+            print_memory(size_mb)
             compare_stalls(folder, model, manager)
             compare_in_flight(folder, model, manager)
+
+
+def print_memory(size_mb: int) -> None:
+    """In a process of its own: the most it ever held before, and after some saves."""
+    command = [sys.executable, __file__, "--memory", str(size_mb)]
+    before, after = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+    print_facts(
+        "memory at its peak", **{"one more": f"{(after - before) * 1024 / size_mb / 1e6:.2f} × the state (budget 1)"}
+    )
+
+
+def measure_memory(size_mb: int) -> None:
+    with scratch() as folder:
+        model, manager = Model(size_mb), CheckpointManager(folder / "checkpoints", 2, async_save=True)
+        CheckpointManager(folder / "small", async_save=True).save_training_checkpoint(Model(20), None, 1, 1, {})
+        before = peak_kib()
+        for step in range(1, 4):
+            manager.save_training_checkpoint(model, None, 1, step, {"val/loss": 1.0})
+            manager.wait()
+        print(before, peak_kib())
+
+
+def peak_kib() -> int:
+    """The most memory this process held; `ru_maxrss` begins with that of the process that started it."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
 
 
 def compare_stalls(folder: Path, model: Model, manager: CheckpointManager) -> None:
