@@ -15,14 +15,16 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 import xxhash
 from support.report import alternate, print_facts, print_head, print_seconds, scratch, seconds_of
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 
 from ckptop.store import CheckpointManager
 from ckptop.store.checkpoint_info import read_info
@@ -103,7 +105,7 @@ def save_with_torch(model: Model, path: Path) -> None:
 
 
 def save_with_dcp(model: Model, path: Path) -> None:
-    dcp.save({"model": model.state_dict()}, storage_writer=dcp.FileSystemWriter(path, overwrite=True), no_dist=True)
+    save_dcp({"model": model.state_dict()}, storage_writer=FileSystemWriter(path, overwrite=True), no_dist=True)
 
 
 def compare_reading(model: Model, manager: CheckpointManager, path: Path, size_mb: float) -> None:
@@ -121,15 +123,20 @@ def compare_reading(model: Model, manager: CheckpointManager, path: Path, size_m
     loading = alternate(
         {
             "load_checkpoint, verified, first step": partial(
-                seconds_of, lambda: (manager.load_checkpoint(str(path), model), model.step())
+                seconds_of, partial(then_step, model, partial(manager.load_checkpoint, str(path), model))
             ),
             "torch.load + load_state_dict, first step": partial(
-                seconds_of, lambda: (load_with_torch(model, path), model.step())
+                seconds_of, partial(then_step, model, partial(load_with_torch, model, path))
             ),
         },
         ROUNDS,
     )
     print_seconds(loading)
+
+
+def then_step(model: Model, load: Callable[[], object]) -> None:
+    load()
+    model.step()
 
 
 def hash_plainly(path: Path) -> str:
