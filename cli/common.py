@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -72,6 +71,8 @@ def names_file(text: str) -> bool:
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON; NaN and infinities as strings."""
+    import json
+
     from ckptop.store.lines import to_json
 
     # ASCII alone: a file's string may hold what steers a terminal, 8-bit forms and DEL among it.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +23,7 @@ _NAME = re.compile(r"\.?(?P<host>[A-Za-z0-9-]+)~(?P<pid>\d+)~(?P<ticks>\d+)~(?P<
 def staged_name(final: str) -> str:
     """A unique name for the torn form of `final`, beginning with a dot and holding the writer's identity."""
     me = current_process()
-    return f".{_plain(me.host)}~{me.pid}~{me.start_ticks}~{me.boot_id[:8]}~{secrets.token_hex(4)}~{final}.tmp"
+    return f".{_plain(me.host)}~{me.pid}~{me.start_ticks}~{me.boot_id[:8]}~{os.urandom(4).hex()}~{final}.tmp"
 
 
 @contextmanager

@@ -59,6 +59,19 @@ def test_listing_a_store_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_listing_and_ps_load_of_the_standard_library_what_they_need(tmp_path: Path) -> None:
+    """Each takes a millisecond and more; the whole of `ckptop ls` has 150."""
+    dear = {"subprocess", "secrets", "json", "traceback", "asyncio", "logging", "ctypes", "difflib"}
+    code = f"from ckptop.cli.main import run\nassert run(['ls', {str(tmp_path)!r}]) == run(['ps', {str(tmp_path)!r}])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*({dear!r} & set(sys.modules)))"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert done.stdout.splitlines()[-1] == ""
+
+
 def test_the_version_is_told_without_looking_up_the_package(tmp_path: Path) -> None:
     looks = "import sys\nprint('importlib.metadata' in sys.modules)"
     code = f"from ckptop.cli.main import run\nassert run(['--version']) == 0\n{looks}"
