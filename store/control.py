@@ -16,7 +16,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,26 @@ def send_request(
     return request
 
 
-def pending(paths: RunPaths, *, attempt_time: float) -> Pending:
+def pending(paths: RunPaths, *, older: Collection[str] = ()) -> Pending:
     """The requests that wait, and what else lies there in their place; an empty directory costs 5 µs.
 
     Args:
         paths: The run.
-        attempt_time: When this attempt began; requests older than that were meant for another.
+        older: Ids of those that lay there when this attempt began, which were meant for another. What they say of
+            their time proves nothing: clocks differ between hosts, and are set.
+
+    Raises:
+        OSError: The directory is there and cannot be read.
+    """
+    read = [_read(paths, request_id, older) for request_id in ids_of(paths)]
+    return Pending(
+        tuple(one for one in read if isinstance(one, ControlRequest)),
+        tuple(one for one in read if isinstance(one, Refused)),
+    )
+
+
+def ids_of(paths: RunPaths) -> list[str]:
+    """The ids of what lies in `control/`, oldest first.
 
     Raises:
         OSError: The directory is there and cannot be read.
@@ -106,13 +120,9 @@ def pending(paths: RunPaths, *, attempt_time: float) -> Pending:
     try:
         names = os.listdir(paths.control)  # noqa: PTH208  # sorted by name, and mostly empty
     except FileNotFoundError:
-        return Pending()
+        return []
     found = sorted((int(match[1].split("-")[0]), match[1]) for match in map(_NAME.fullmatch, names) if match)
-    read = [_read(paths, request_id, attempt_time) for _, request_id in found]
-    return Pending(
-        tuple(one for one in read if isinstance(one, ControlRequest)),
-        tuple(one for one in read if isinstance(one, Refused)),
-    )
+    return [request_id for _, request_id in found]
 
 
 def answer(
@@ -175,7 +185,7 @@ def _path_of(paths: RunPaths, request_id: str) -> Path:
     return paths.control / f"{request_id}.json"
 
 
-def _read(paths: RunPaths, request_id: str, attempt_time: float) -> ControlRequest | Refused | None:
+def _read(paths: RunPaths, request_id: str, older: Collection[str]) -> ControlRequest | Refused | None:
     """The request of one file; None if it is gone meanwhile."""
     path = _path_of(paths, request_id)
     try:
@@ -188,13 +198,15 @@ def _read(paths: RunPaths, request_id: str, attempt_time: float) -> ControlReque
         reason = "it is not a regular file" if is_link else f"it cannot be read: {error.strerror}"
         return Refused(request_id, path, reason)
     try:
-        checked = _check_and_decode(paths, descriptor, request_id, attempt_time)
+        checked = _check_and_decode(paths, descriptor, request_id, older)
     finally:
         os.close(descriptor)
     return Refused(request_id, path, checked) if isinstance(checked, str) else checked
 
 
-def _check_and_decode(paths: RunPaths, descriptor: int, request_id: str, attempt_time: float) -> ControlRequest | str:
+def _check_and_decode(
+    paths: RunPaths, descriptor: int, request_id: str, older: Collection[str]
+) -> ControlRequest | str:
     """The request, or why it is refused."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
@@ -209,7 +221,7 @@ def _check_and_decode(paths: RunPaths, descriptor: int, request_id: str, attempt
         return f"it is malformed: {error}"
     if request.id != request_id:
         return "its id is not its file name"
-    if request.time < attempt_time:
+    if request_id in older:
         return "it is older than this attempt"
     return request
 

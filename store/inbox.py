@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
-from ckptop.store.control import answer, pending
+from ckptop.store.control import answer, ids_of, pending
 from ckptop.store.layout import RunPaths
 from ckptop.store.records import ControlRequest
 
@@ -22,7 +21,9 @@ class Inbox:
     def __init__(self, paths: RunPaths, attempt: int, step: Callable[[], int]) -> None:
         """`step` tells the optimizer steps done, for the answers."""
         self._paths, self._attempt, self._step = paths, attempt, step
-        self._began = time.time()
+        self._older: frozenset[str] = frozenset()
+        with contextlib.suppress(OSError):
+            self._older = frozenset(ids_of(paths))
         self._arrived: deque[ControlRequest] = deque()
         self._arrival = threading.Event()
         self._seen: set[str] = set()
@@ -33,7 +34,7 @@ class Inbox:
     def look(self) -> None:
         """Take over what is new in the directory, and answer what must be refused. Of the heartbeat's thread."""
         with contextlib.suppress(OSError):
-            found = pending(self._paths, attempt_time=self._began)
+            found = pending(self._paths, older=self._older)
             for refused in found.refused:
                 if refused.id in self._seen:
                     continue  # its file could not be removed; once is enough

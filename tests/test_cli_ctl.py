@@ -47,7 +47,7 @@ def trainer(paths: RunPaths) -> Trainer:
 
         def loop() -> None:
             while not done.wait(0.01):
-                for request in pending(paths, attempt_time=0.0).requests:
+                for request in pending(paths).requests:
                     obeyed.append(request)
                     answer(paths, request, ok, message, step=48)
                     return

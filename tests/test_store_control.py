@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from ckptop.store.control import MAX_REQUEST_BYTES, Pending, answer, pending, send_request, wait_for_answer
+from ckptop.store.control import MAX_REQUEST_BYTES, Pending, answer, ids_of, pending, send_request, wait_for_answer
 from ckptop.store.errors import DiskError
 from ckptop.store.events import append_event, read_events
 from ckptop.store.fs import FileSystem
@@ -40,8 +41,8 @@ def put(paths: RunPaths, content: bytes, name: str = f"{NAME}.json") -> Path:
     return path
 
 
-def reason(paths: RunPaths, attempt_time: float = 0.0) -> str:
-    found = pending(paths, attempt_time=attempt_time)
+def reason(paths: RunPaths, older: Collection[str] = ()) -> str:
+    found = pending(paths, older=older)
     assert not found.requests
     (refused,) = found.refused
     assert refused.id == NAME
@@ -64,7 +65,7 @@ def test_requests_arrive_in_the_order_sent(paths: RunPaths, monkeypatch: pytest.
     monkeypatch.setattr("ckptop.store.control.time.time_ns", lambda: next(times))
     sent = [send_request(paths, action) for action in ("save", "pause", "stop")]
 
-    found = pending(paths, attempt_time=0.0)
+    found = pending(paths)
 
     assert found == Pending(tuple(sent))
 
@@ -78,13 +79,13 @@ def test_nothing_is_seen_of_a_request_before_it_is_whole(paths: RunPaths) -> Non
 
     class Peeking(FileSystem):
         def rename(self, source: Path, target: Path) -> None:
-            seen.append(pending(paths, attempt_time=0.0))
+            seen.append(pending(paths))
             super().rename(source, target)
 
     send_request(paths, "stop", fs=Peeking())
 
     assert seen == [Pending()]
-    assert len(pending(paths, attempt_time=0.0).requests) == 1
+    assert len(pending(paths).requests) == 1
 
 
 def test_a_run_that_cannot_be_written_cannot_be_asked(paths: RunPaths) -> None:
@@ -103,7 +104,7 @@ def test_an_answer_is_an_event_and_the_request_is_gone(paths: RunPaths) -> None:
     assert (event.event, event.attempt, event.step) == ("control", 2, 30)
     asked = {"action": "set", "args": {"lr": 0.5}, "user": "ada"}
     assert event.details == {"id": request.id, "ok": True, "message": "saved", **asked}
-    assert pending(paths, attempt_time=0.0) == Pending()
+    assert pending(paths) == Pending()
 
 
 def test_the_answer_is_told_before_the_request_is_removed(paths: RunPaths) -> None:
@@ -146,8 +147,8 @@ def test_what_is_no_request_is_refused_with_the_reason(paths: RunPaths, content:
 def test_a_request_of_before_this_attempt_is_refused(paths: RunPaths) -> None:
     put(paths, GOLDEN.read_bytes())
 
-    assert reason(paths, attempt_time=1763683200.5) == "it is older than this attempt"
-    assert len(pending(paths, attempt_time=1763683200.25).requests) == 1
+    assert reason(paths, older=ids_of(paths)) == "it is older than this attempt"
+    assert len(pending(paths).requests) == 1
 
 
 def test_what_is_not_a_regular_file_is_refused_without_waiting(paths: RunPaths) -> None:
@@ -171,13 +172,13 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(paths: RunPaths) 
 def test_a_refused_file_of_any_kind_is_answered_and_removed(paths: RunPaths) -> None:
     paths.control.mkdir()
     (paths.control / f"{NAME}.json").mkdir()
-    (refused,) = pending(paths, attempt_time=0.0).refused
+    (refused,) = pending(paths).refused
 
     answer(paths, refused, False, f"refused: {refused.reason}")
 
     (event,) = read_events(paths.events)
     assert event.details == {"id": NAME, "ok": False, "message": "refused: it is not a regular file"}
-    assert pending(paths, attempt_time=0.0) == Pending()
+    assert pending(paths) == Pending()
 
 
 def test_a_strangers_request_is_refused(paths: RunPaths, nobody: int) -> None:
@@ -191,7 +192,7 @@ def test_a_member_of_the_runs_group_may_ask(paths: RunPaths, nobody: int) -> Non
     os.chown(put(paths, GOLDEN.read_bytes()), nobody, -1)
     os.chown(paths.root, -1, pwd.getpwuid(nobody).pw_gid)
 
-    assert len(pending(paths, attempt_time=0.0).requests) == 1
+    assert len(pending(paths).requests) == 1
 
 
 def test_an_unknown_user_may_not_ask(paths: RunPaths, nobody: int) -> None:
@@ -204,11 +205,11 @@ def test_other_files_in_the_directory_are_left_alone(paths: RunPaths) -> None:
     for name in (f".{NAME}.json.1.ab.tmp", "README", f"{NAME}.json~", "1-0A1B2C3D.json"):
         put(paths, b"", name)
 
-    assert pending(paths, attempt_time=0.0) == Pending()
+    assert pending(paths) == Pending()
 
 
 def test_a_run_without_the_directory_has_no_requests(paths: RunPaths) -> None:
-    assert pending(paths, attempt_time=0.0) == Pending()
+    assert pending(paths) == Pending()
 
 
 def test_the_sender_hears_its_own_answer(paths: RunPaths) -> None:
@@ -232,7 +233,7 @@ def test_waiting_for_an_answer_ends(paths: RunPaths) -> None:
 def test_a_request_is_read_back_as_sent(paths: RunPaths) -> None:
     sent = send_request(paths, "set", {"lr": float("nan"), "deep": {"a": [1]}})
 
-    (found,) = pending(paths, attempt_time=sent.time).requests
+    (found,) = pending(paths).requests
 
     assert isinstance(found, ControlRequest)
     assert found.args == {"lr": "NaN", "deep": {"a": [1]}}

@@ -510,6 +510,17 @@ def test_a_request_of_before_the_attempt_is_refused_and_said(tmp_path: Path) -> 
         assert run.inbox.take() == []
 
 
+def test_a_request_of_a_clock_that_is_behind_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody set ours back since the attempt began, or it was written on a host whose clock differs."""
+    with create(tmp_path) as run:
+        now_ns = time.time_ns()
+        monkeypatch.setattr("ckptop.store.control.time.time_ns", lambda: now_ns - 3600 * 10**9)
+        send_request(run.paths, "save")
+        run.inbox.look()
+
+        assert [request.action for request in run.inbox.take()] == ["save"]
+
+
 def test_a_stop_is_asked_for_once_and_its_first_reason_kept(tmp_path: Path) -> None:
     with create(tmp_path) as run:
         assert not run.should_stop

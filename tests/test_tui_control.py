@@ -92,8 +92,8 @@ def sheet(dashboard: Dashboard) -> str:
 
 async def asked(dashboard: Dashboard, store: Path) -> ControlRequest:
     """The request, as the trainer finds it."""
-    await dashboard.until(lambda: pending(paths(store), attempt_time=0).requests, "the request")
-    (request,) = pending(paths(store), attempt_time=0).requests
+    await dashboard.until(lambda: pending(paths(store)).requests, "the request")
+    (request,) = pending(paths(store)).requests
     return request
 
 
@@ -277,7 +277,7 @@ async def test_the_menu_is_left_by_the_key_that_opened_it_too(dashboard: Dashboa
 
     await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
     assert dashboard.app.is_running
-    assert not pending(paths(store), attempt_time=0).requests
+    assert not pending(paths(store)).requests
 
 
 async def test_a_second_click_on_a_row_chooses_it(dashboard: Dashboard, store: Path) -> None:
