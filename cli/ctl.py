@@ -17,7 +17,8 @@ from ckptop.store.control import send_request, wait_for_answer
 from ckptop.store.ending import how_it_ended
 from ckptop.store.errors import EXIT_DONE, EXIT_NO, StoreError, UsageError
 from ckptop.store.events import Event
-from ckptop.store.records import LIVE_PHASES, ControlRequest
+from ckptop.store.reachable import may_answer
+from ckptop.store.records import ControlRequest
 from ckptop.store.store import Store
 from ckptop.store.views import RunHead, read_head
 
@@ -50,14 +51,14 @@ def ctl(
     """
     args = _numbers(action, settings)
     head = Store.open(store_path).head(run)
-    if not _may_answer(head):
+    if not may_answer(head):
         _tell(as_json, head, action, None, False, _not_running(head))
         ctx.exit(EXIT_NO)
     request = send_request(head.paths, action, args)
     answer = _wait(head, request, timeout_seconds)
     if answer is None:
         now = read_head(head.root)
-        if _may_answer(now):
+        if may_answer(now):
             _give_up(now, timeout_seconds)
         _tell(as_json, now, action, request, False, f"{_not_running(now)} before it answered")
         ctx.exit(EXIT_NO)
@@ -103,19 +104,12 @@ def _number(key: str, text: str) -> float | int:
     return int(value) if key != "lr" and value.is_integer() and abs(value) < 2**53 else value
 
 
-def _may_answer(head: RunHead) -> bool:
-    """Whether a trainer may be there; that of another host which fell silent may, and one whose status is damaged."""
-    if head.status is None:
-        return head.state == "unreadable" and head.record is not None
-    return head.status.phase in LIVE_PHASES and head.state != "crashed"
-
-
 def _wait(head: RunHead, request: ControlRequest, timeout_seconds: float) -> Event | None:
     """The answer; None if it did not come in time, or the trainer ended without one."""
     deadline = time.monotonic() + timeout_seconds
     while (left := deadline - time.monotonic()) > 0:
         # Looked at first: whatever an ended trainer answered was written by then.
-        goes_on = _may_answer(read_head(head.root))
+        goes_on = may_answer(read_head(head.root))
         answer = wait_for_answer(head.paths, request.id, min(_LOOK_SECONDS, left) if goes_on else 0.0)
         if answer is not None or not goes_on:
             return answer

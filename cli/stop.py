@@ -17,7 +17,8 @@ from ckptop.store.control import send_request
 from ckptop.store.deaths import record_death
 from ckptop.store.errors import EXIT_NO, StoreError
 from ckptop.store.events import append_event, current_actor
-from ckptop.store.records import LIVE_PHASES, Exit, Process
+from ckptop.store.reachable import may_answer
+from ckptop.store.records import Exit, Process
 from ckptop.store.state import identity_of
 from ckptop.store.store import Store
 from ckptop.store.trust import require_own
@@ -45,7 +46,7 @@ def stop(
     `--now` kills it at once; `--now --timeout 60` asks first and kills what has not stopped after a minute.
     """
     view = Store.open(store_path).run(run)
-    if not _is_live(view):
+    if not may_answer(view):
         _answer(as_json, view, f"{run} is {view.state}; there is nothing to stop.")
         ctx.exit(EXIT_NO)
     if timeout_seconds is None:
@@ -65,13 +66,6 @@ def stop(
         )
     step = ended.status.step if ended.status else 0
     _answer(as_json, ended, f"{run} {ended.state} at step {format_count(step)}. `ckptop resume {run}` goes on.")
-
-
-def _is_live(view: RunView) -> bool:
-    """Whether a trainer may be there; one whose status is damaged can be asked through the store."""
-    if view.status is None:
-        return view.state == "unreadable" and view.record is not None
-    return view.status.phase in LIVE_PHASES and view.state != "crashed"
 
 
 def _process(view: RunView) -> Process:
@@ -125,7 +119,7 @@ def _wait(view: RunView, timeout_seconds: float) -> RunView | None:
     pause = threading.Event()
     while time.monotonic() < deadline:
         now = read_run(view.root)
-        if not _is_live(now):
+        if not may_answer(now):
             return now
         pause.wait(_LOOK_SECONDS)
     return None

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from ckptop.host.process import ProcessIdentity, current_process, is_alive
 from ckptop.store.errors import DiskError, Held, StoreError
-from ckptop.store.files import open_to_change, read_json
+from ckptop.store.files import open_to_change, open_to_read, read_json
 from ckptop.store.layout import RunPaths
-from ckptop.store.locks import lock_holder, try_lock
+from ckptop.store.locks import is_locked, lock_holder, try_lock
 from ckptop.store.records import LIVE_PHASES, Process, Slurm, Status
 
 OBSERVE_SECONDS = 60.0
@@ -144,6 +144,18 @@ class _Observation:
             if latest.phase in LIVE_PHASES:
                 raise _held_by(self.paths, latest)
             return
+
+
+def is_held(paths: RunPaths) -> bool:
+    """Whether a process of this host, this one included, holds the lease; nothing is taken."""
+    with _held_lock:  # to close a second descriptor of a lease of ours would drop it
+        if os.path.realpath(paths.lease) in _held:
+            return True
+        try:
+            with open_to_read(paths.lease) as file:
+                return is_locked(file.fileno())
+        except (StoreError, OSError):
+            return False
 
 
 def is_free(status: Status, slurm: Slurm | None) -> bool:

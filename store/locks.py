@@ -136,6 +136,16 @@ def lock_holder(descriptor: int) -> int | None:
     return pid if kind != fcntl.F_UNLCK and pid > 0 else None
 
 
+def is_locked(descriptor: int) -> bool:
+    """Whether another process has a lock on this open file, whether or not we can see which."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        kind: int = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
+    except OSError:
+        return False
+    return kind != fcntl.F_UNLCK
+
+
 class _Guard:
     """The one holder of a path in this process."""
 

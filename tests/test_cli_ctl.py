@@ -19,6 +19,7 @@ from ckptop.cli.main import run
 from ckptop.store.control import answer, pending
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
+from ckptop.store.lease import Lease
 from ckptop.store.manifest import encode
 from ckptop.store.records import ControlRequest, Status
 
@@ -222,13 +223,29 @@ def test_a_run_that_is_not_there_exits_11(paths: RunPaths, capsys: pytest.Captur
     assert "there: mine" in capsys.readouterr().err
 
 
-def test_a_run_whose_status_is_damaged_may_answer(
-    trainer: Trainer, paths: RunPaths, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("spoil", [lambda paths: paths.status.unlink(), lambda paths: paths.status.write_bytes(b"{")])
+def test_a_run_without_a_status_that_nobody_holds_is_not_waited_for(
+    spoil: Callable[[RunPaths], object], paths: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths.status.write_bytes(b"{")
+    spoil(paths)
+
+    assert run(["ctl", "mine", "save", "--timeout", "600"]) == 1
+
+    assert "there is nobody to ask" in capsys.readouterr().out
+    assert list(paths.control.iterdir()) == []
+
+
+@pytest.mark.parametrize("spoil", [lambda paths: paths.status.unlink(), lambda paths: paths.status.write_bytes(b"{")])
+def test_a_run_whose_status_is_gone_or_damaged_may_answer_while_it_is_held(
+    spoil: Callable[[RunPaths], object], trainer: Trainer, paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lease = Lease.acquire(paths, steal=True)
+    spoil(paths)
     with trainer(True, "step 48 is saved"):
         assert run(["ctl", "mine", "save"]) == 0
     assert capsys.readouterr().out == "mine: step 48 is saved\n"
 
+    paths.record.write_bytes(b"{")
     assert run(["ctl", "mine", "save", "--timeout", "0.1"]) == 10
-    assert "mine is unreadable and has not answered after 0.1 s (status.json" in capsys.readouterr().err
+    lease.release()
+    assert "mine is unreadable and has not answered after 0.1 s (run.json" in capsys.readouterr().err

@@ -14,6 +14,8 @@ from store_fixture import dead_process, live_process
 from ckptop.cli.main import run as run_command
 from ckptop.store.deaths import record_death
 from ckptop.store.events import last_event
+from ckptop.store.layout import RunPaths
+from ckptop.store.lease import Lease
 from ckptop.store.manifest import encode
 from ckptop.store.records import Exit, Process, RunRecord, Status
 from ckptop.store.run import Run
@@ -115,9 +117,13 @@ def test_a_run_whose_status_is_damaged_is_asked_but_not_killed(
 ) -> None:
     root = running(tmp_path, live_process())
     (root / "status.json").write_bytes(b"{")
+    assert stop(tmp_path) == 1  # nobody holds it
+    assert "there is nothing to stop" in capsys.readouterr().out
+    lease = Lease.acquire(RunPaths(root), steal=True)
 
     assert stop(tmp_path, "--now") == 10
     assert "cannot be killed, only asked" in capsys.readouterr().err
     assert not (root / "control").exists()
     assert stop(tmp_path, "--timeout", "0.2") == 10
     assert b'"stop"' in next((root / "control").iterdir()).read_bytes()
+    lease.release()

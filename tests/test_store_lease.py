@@ -18,7 +18,7 @@ import pytest
 from ckptop.host.process import current_process
 from ckptop.store.errors import DiskError, Held
 from ckptop.store.layout import RunPaths
-from ckptop.store.lease import Lease, slurm_of_environment
+from ckptop.store.lease import Lease, is_held, slurm_of_environment
 from ckptop.store.records import Process, Slurm, Status
 
 HOLD = """
@@ -86,6 +86,23 @@ def test_a_second_trainer_is_told_who_holds_the_run(paths: RunPaths) -> None:
     holder.communicate()
 
     assert str(caught.value) == "run digits is held by pid 4711 of ada on box1; stop it with `ckptop stop digits`"
+
+
+def test_whether_a_run_is_held_is_told_and_nothing_is_taken_or_dropped(paths: RunPaths) -> None:
+    assert not is_held(paths)
+    holder = hold_elsewhere(paths)
+
+    assert is_held(paths)
+
+    holder.communicate()
+    assert not is_held(paths)
+    ours = Lease.acquire(paths)
+    assert is_held(paths)
+    other = "import sys; from pathlib import Path; from ckptop.store.layout import RunPaths\n"
+    other += "from ckptop.store.lease import is_held; print(is_held(RunPaths(Path(sys.argv[1]))))"
+    told = subprocess.run([sys.executable, "-c", other, paths.root], capture_output=True, text=True, check=True)
+    assert told.stdout == "True\n"  # our own look has not dropped our lock
+    ours.release()
 
 
 def test_a_holder_is_not_mistaken_for_the_attempt_before_it(paths: RunPaths) -> None:

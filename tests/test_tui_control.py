@@ -367,4 +367,4 @@ def test_a_healthy_live_run_may_be_asked_killed_and_forked(store: Path) -> None:
 def test_a_run_without_a_status_has_nobody_to_ask(tmp_path: Path) -> None:
     build_run(tmp_path, RunPlan(name="new", epochs=1)).status.unlink()
 
-    assert powers_of(read_run(tmp_path / "new"), None).ask == "Nothing says that new runs; there is nobody to ask."
+    assert powers_of(read_run(tmp_path / "new"), None).ask == "Nobody holds new; there is nobody to ask."

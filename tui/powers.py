@@ -14,7 +14,7 @@ import msgspec
 
 from ckptop.host.terminal import clean
 from ckptop.store.errors import StoreError
-from ckptop.store.records import LIVE_PHASES
+from ckptop.store.reachable import may_answer
 from ckptop.store.trust import require_own
 from ckptop.tui.model import LIVE_STATES
 
@@ -72,11 +72,10 @@ def _why_not_own(view: RunView) -> str | None:
 
 
 def _why_nobody(view: RunView, name: str) -> str | None:
-    status = view.status
-    if status is not None and status.phase in LIVE_PHASES and view.state not in ("crashed", "unreadable"):
-        return None  # that of another host which fell silent may still answer
-    if status is None:
-        return f"Nothing says that {name} runs; there is nobody to ask."
+    if may_answer(view):
+        return None
+    if view.status is None:
+        return f"Nobody holds {name}; there is nobody to ask."
     return f"{name} is {view.state}; there is nobody to ask."
 
 

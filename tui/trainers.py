@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_count
-from ckptop.store.records import LIVE_PHASES
+from ckptop.store.reachable import may_answer
 from ckptop.tui.child import run_ckptop
 from ckptop.tui.front import Front
 from ckptop.tui.model import LIVE_STATES, CheckpointRow, RunRow
@@ -184,7 +184,7 @@ class Trainers:
             ok = answer.details.get("ok") is True
             said = str(answer.details.get("message", ""))
             self._front.say(f"{name}: {said}", "information" if ok else "warning")
-        elif _may_answer(head):
+        elif may_answer(head):
             self._front.say(
                 f"{name} is {head.state} and has not answered; the request stays. x, Stop now ends it.", "warning"
             )
@@ -203,7 +203,7 @@ class Trainers:
         while True:
             # Looked at first: whatever an ended trainer answered was written by then.
             head = await asyncio.to_thread(read_head, view.root)
-            seconds = LOOK_SECONDS if _may_answer(head) else 0.0
+            seconds = LOOK_SECONDS if may_answer(head) else 0.0
             answer = await asyncio.to_thread(wait_for_answer, view.paths, request.id, seconds)
             waited = time.monotonic() - began
             if answer is not None or not seconds or waited > ANSWER_SECONDS:
@@ -257,11 +257,6 @@ class Trainers:
 
     def _powers(self) -> Powers | None:
         return self._front.detail.powers if self._front.detail is not None else None
-
-
-def _may_answer(head: RunHead) -> bool:
-    """Whether a trainer may be there; that of another host which fell silent may."""
-    return head.status is not None and head.status.phase in LIVE_PHASES and head.state != "crashed"
 
 
 def _fork_of(arguments: Sequence[str]) -> str | None:
