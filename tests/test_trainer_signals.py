@@ -19,7 +19,7 @@ from ckptop.store.views import read_run
 from ckptop.trainer import grace
 from ckptop.trainer.options import TrainOptions
 from ckptop.trainer.stop import StopSignals
-from ckptop.trainer.time_limit import JOB_ENDS, seconds_until_end, stopping_before
+from ckptop.trainer.time_limit import JOB, JOB_ENDS, seconds_until_end, stopping_before
 from ckptop.trainer.train import train
 
 PATIENCE_SECONDS = 90.0
@@ -177,6 +177,7 @@ def test_a_limit_nobody_knows_is_said_and_training_goes_on(
 ) -> None:
     """The recorded command of a job may be resumed outside of Slurm."""
     monkeypatch.delenv(JOB_ENDS, raising=False)
+    monkeypatch.delenv(JOB, raising=False)
 
     assert run_with(tmp_path, save_before_seconds=120.0) == 0
 
@@ -190,6 +191,26 @@ def test_the_limit_is_what_was_said_else_slurm_s() -> None:
     assert seconds_until_end(None, ends) == pytest.approx(3600, abs=5)
     assert seconds_until_end(None, {}) is None
     assert seconds_until_end(None, {JOB_ENDS: "soon"}) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("1:58", 118.0), ("1:00:05", 3605.0), ("2-03:00:00", 183_600.0), ("UNLIMITED", None), ("INVALID", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_slurm_that_does_not_say_in_the_environment_is_asked(
+    told: str, seconds: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f'#!/bin/sh\n[ "$*" = "--noheader --jobs 4711 --format %L" ] && echo "{told}"\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    assert seconds_until_end(None, {JOB: "4711"}) == seconds
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert seconds_until_end(None, {JOB: "4711"}) is None
 
 
 def test_a_training_that_ends_in_time_is_not_stopped() -> None:

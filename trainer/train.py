@@ -53,7 +53,7 @@ from ckptop.trainer.stop import StopSignals
 from ckptop.trainer.system import GpuUsage, SystemSampler
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tensorboard import EventWriter
-from ckptop.trainer.time_limit import JOB_ENDS, seconds_until_end, stopping_before
+from ckptop.trainer.time_limit import seconds_until_end, stopping_before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +97,11 @@ def _train_one(options: TrainOptions) -> Outcome:
     task = load_task(options.task)
     settled = settle(options, task)
     stream: TextIO | None = sys.stderr if options.as_json else sys.stdout
-    end_seconds = seconds_until_end(options.time_limit_seconds, os.environ)
-    if options.save_before_seconds is not None and end_seconds is None:
-        print(
-            f"--save-before: no time limit is known here, neither by --time-limit nor by ${JOB_ENDS}", file=sys.stderr
-        )
+    end_seconds = None
+    if options.save_before_seconds is not None:
+        end_seconds = seconds_until_end(options.time_limit_seconds, os.environ)
+        if end_seconds is None:
+            print("--save-before: no time limit is known here, neither by --time-limit nor by Slurm", file=sys.stderr)
     with (
         StopSignals(options.grace_seconds) as signals,
         stopping_before(end_seconds, options.save_before_seconds, signals.stop),

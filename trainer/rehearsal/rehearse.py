@@ -39,12 +39,11 @@ from ckptop.trainer.rehearsal.forecast import (
 )
 from ckptop.trainer.rehearsal.hidden_store import available_memory, hidden_store, trash_bytes
 from ckptop.trainer.rehearsal.records import MEASURED, Measured, Orders
+from ckptop.trainer.time_limit import seconds_until_end
 
 _STRAIGHT, _CUT = "straight", "cut"
 """Names of the two runs."""
 _NAMED_DIFFERENCES = 3
-_JOB_ENDS = "SLURM_JOB_END_TIME"
-"""Unix time, set by Slurm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,5 +228,5 @@ def _sizes(straight: Ended, log_every_steps: int, free_bytes: int, trash_bytes: 
 
 def _job_end() -> float | None:
     """When the Slurm job this runs in ends, as unix time; None outside of one."""
-    ends = os.environ.get(_JOB_ENDS, "")
-    return float(ends) if ends.isdecimal() else None
+    left_seconds = seconds_until_end(None, os.environ)
+    return time.time() + left_seconds if left_seconds is not None else None
