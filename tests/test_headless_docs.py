@@ -32,6 +32,7 @@ OF_OTHERS = {
     "--user",
     "--restart",
     "--signal",
+    "--time",
 }
 """Options of docker, podman, unshare, systemd and Slurm."""
 
