@@ -79,7 +79,8 @@ def _others(told: Mapping[str, Any]) -> str:
             return f": {told[name]}"
     plain = [f"{name} {value}" for name, value in told.items() if isinstance(value, str | int | float)]
     if isinstance(told.get("checkpoints"), list):
-        plain.insert(0, f"{len(told['checkpoints'])} checkpoints")
+        count = len(told["checkpoints"])
+        plain.insert(0, f"{count} checkpoint{'s' * (count != 1)}")
     return ": " + ", ".join(plain[:_ITEMS]) if plain else ""
 
 

@@ -152,6 +152,7 @@ def test_once_without_a_store_is_an_empty_table(tmp_path: Path, capsys: pytest.C
          "pruned at step 7: 2 checkpoints, 5 B freed"),
         (Notice(0, "r", "promoted", 7, None, {"checkpoint": "milestone/a.pt", "model": "digits", "version": "1.0.0"}),
          "promoted at step 7: milestone/a.pt as digits 1.0.0"),
+        (Notice(0, "r", "deleted", 7, None, {"checkpoints": ["a"]}), "deleted at step 7: 1 checkpoint"),
         (Notice(0, "r", "whatever"), "whatever"),
     ],
 )  # fmt: skip
