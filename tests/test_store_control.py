@@ -231,7 +231,7 @@ def test_waiting_for_an_answer_ends(paths: RunPaths) -> None:
 
 
 def test_a_request_is_read_back_as_sent(paths: RunPaths) -> None:
-    sent = send_request(paths, "set", {"lr": float("nan"), "deep": {"a": [1]}})
+    send_request(paths, "set", {"lr": float("nan"), "deep": {"a": [1]}})
 
     (found,) = pending(paths).requests
 
