@@ -64,7 +64,7 @@ def _print(found: PostMortem) -> None:
     })  # fmt: skip
     _print_lines("last lines of its log", found.log_lines)
     _print_lines("traceback", found.traceback)
-    _print_lines("curves", [_said_of(one) for one in found.breaks[-_SHOWN_BREAKS:]])
+    _print_lines("curves", [*map(_said_of, found.breaks[-_SHOWN_BREAKS:]), *_looked_at(found)])
     _print_lines("alerts", [f"{_clock(one.time)}  {_message(one)}" for one in found.alerts])
     print_facts("saved", _saved(found))
     _print_lines("next", [line for line in (found.command and f"$ {found.command}", found.note) if line])
@@ -107,13 +107,21 @@ def _last_step(view: RunView) -> str | None:
 
 
 def _said_of(one: Break) -> str:
-    at, value = f"step {format_count(one.step)}", format_value(one.value)
+    at, value = f"step {format_count(one.step)}" + " or before" * one.may_be_earlier, format_value(one.value)
     usual = f"{format_value(one.usual)} before" if one.usual is not None else "from the first"
     if one.kind == "slow":
         return f"{one.metric} fell to {value} since {at}, {usual}"
     if one.kind == "not-finite":
         return f"{one.metric} is {value} {'since' if one.lasts else 'at'} {at}, {usual}"
     return f"{one.metric} jumped to {value} at {at}, {usual}" + ("; it has not come back" if one.lasts else "")
+
+
+def _looked_at(found: PostMortem) -> list[str]:
+    """That something may have been missed, where the log is too long to be read whole."""
+    if found.looked_at_bytes >= found.log_bytes:
+        return []
+    looked, size = format_bytes(found.looked_at_bytes), format_bytes(found.log_bytes)
+    return [f"looked at {looked} of {size}: the end, pieces of what is before, and around the breaks among them"]
 
 
 def _saved(found: PostMortem) -> dict[str, Value]:
@@ -161,6 +169,8 @@ def _describe(found: PostMortem) -> dict[str, Any]:
         "log": found.log_lines,
         "traceback": found.traceback,
         "breaks": [asdict(one) for one in found.breaks],
+        "log_bytes": found.log_bytes,
+        "looked_at_bytes": found.looked_at_bytes,
         "alerts": [{"time": one.time, "step": one.step, "message": _message(one)} for one in found.alerts],
         "checkpoint": start.key if start is not None else latest.key if found.is_live and latest is not None else None,
         "verified": start is not None and start.from_checkpoint is not None,

@@ -42,7 +42,7 @@ def _is_count(value: object) -> TypeGuard[int]:
 def attempt_lines(path: Path) -> list[AttemptLine]:
     """All attempt lines of a log, oldest first; none where there is no file, or it cannot be read."""
     tail = LineTail(path)
-    return [attempt for lines in iter(tail.poll, b"") for attempt in _attempts_in(lines)]
+    return [attempt for lines in iter(tail.poll, b"") for attempt in attempts_in(lines)]
 
 
 def last_attempt_line(path: Path) -> AttemptLine | None:
@@ -50,7 +50,8 @@ def last_attempt_line(path: Path) -> AttemptLine | None:
     return next(reversed(attempt_lines(path)), None)
 
 
-def _attempts_in(lines: bytes) -> Iterator[AttemptLine]:
+def attempts_in(lines: bytes) -> Iterator[AttemptLine]:
+    """The attempt lines among whole lines."""
     for rest in (b"\n" + lines).split(b"\n" + _PREFIX)[1:]:
         attempt = attempt_of(_decoded(_PREFIX + rest.partition(b"\n")[0]))
         if attempt is not None:

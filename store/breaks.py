@@ -45,6 +45,8 @@ class Break:
     """What it was before; None where it never was a number."""
     lasts: bool
     """Whether it has not come back."""
+    may_be_earlier: bool = False
+    """Whether it may have begun before, where nothing was looked at: see `sampled_log`."""
 
 
 def find_breaks(log: MetricLog, newest: int = NEWEST) -> list[Break]:

@@ -45,13 +45,14 @@ _OWN_COLUMNS = (("step", np.int64), ("epoch", np.float64), ("time", np.float64))
 class MetricLog:
     """One log, read as far as it is written; anything may happen to the file meanwhile."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tail: LineTail | None = None) -> None:
+        """`tail` hands over the lines; one that follows the file by default."""
         self.path = path
         self.bad_lines = 0
         """Lines that were skipped."""
         self.first_bad: str | None = None
         """Where the first of them is, for a person."""
-        self._tail = LineTail(path)
+        self._tail = LineTail(path) if tail is None else tail
         self._generation = 0
         self._table = MetricTable()
         self._attempts: list[AttemptLine] = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckptop.store.attempts import AttemptLine
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.ending import LIVE_STATES, how_it_ended
 from ckptop.store.errors import CkptopError, StoreError
@@ -26,12 +27,12 @@ from ckptop.store.views import RunView
 
 if TYPE_CHECKING:
     from ckptop.store.breaks import Break
+    from ckptop.store.sampled_log import Curves
 
 LOG_LINES = 10
 TRACEBACK_LINES = 8
 ALERTS = 3
 
-_READ_BYTES = 32 * 1024 * 1024
 _LOOK_BACK_BYTES = 1 << 20
 _AFTER_TRACEBACK = 5
 """Lines that may follow a traceback's last frame: the error, and what a shell says of it."""
@@ -52,6 +53,10 @@ class PostMortem:
     log_lines: tuple[str, ...]
     """The last lines before that."""
     breaks: tuple[Break, ...]
+    log_bytes: int
+    """Size of the log of metrics."""
+    looked_at_bytes: int
+    """How much of it was looked at for the breaks: its end, and pieces of what is before, where it is very long."""
     alerts: tuple[Event, ...]
     """The newest of this attempt, oldest first."""
     start: Start | None
@@ -97,21 +102,23 @@ def post_mortem(view: RunView, where: Sequence[str] = (), progress: Progress | N
         progress: Called with bytes read; `work_bytes` says how many there will be.
     """
     is_live = view.state in LIVE_STATES
-    breaks, logged_step = _curves(view, progress)
+    curves = _curves(view, progress)
     log_lines, traceback = _log(view.paths, looks_for_traceback=view.state in ("failed", "crashed"))
     start, start_problem = (None, None) if is_live else _start(view, progress)
     step = view.status.step if view.status is not None else 0
-    command, note = _next(view, breaks, where)
+    command, note = _next(view, curves.breaks, where)
     return PostMortem(
         view=view,
         ended=_ended(view),
         traceback=_recorded_traceback(view) or traceback,
         log_lines=log_lines,
-        breaks=breaks,
+        breaks=curves.breaks,
+        log_bytes=curves.size_bytes,
+        looked_at_bytes=curves.read_bytes,
         alerts=_alerts(view),
         start=start,
         start_problem=start_problem,
-        last_step=max(step, logged_step),
+        last_step=max(step, curves.last_step),
         command=command,
         note=note,
     )
@@ -119,10 +126,13 @@ def post_mortem(view: RunView, where: Sequence[str] = (), progress: Progress | N
 
 def work_bytes(view: RunView) -> int:
     """About how many bytes `post_mortem` reads."""
+    from ckptop.store.sampled_log import bytes_to_read
+
     newest: CheckpointInfo | None = None if view.state in LIVE_STATES else view.latest
+    hashed_bytes = newest.size_bytes if newest is not None else 0
     with suppress(OSError):
-        return view.paths.metrics.stat().st_size + (newest.size_bytes if newest is not None else 0)
-    return newest.size_bytes if newest is not None else 0
+        return bytes_to_read(view.paths.metrics.stat().st_size) + hashed_bytes
+    return hashed_bytes
 
 
 def _ended(view: RunView) -> str | None:
@@ -135,19 +145,12 @@ def _ended(view: RunView) -> str | None:
     return f"asked to stop: {reason}" if isinstance(reason, str) else "asked to stop"
 
 
-def _curves(view: RunView, progress: Progress | None) -> tuple[tuple[Break, ...], int]:
-    """Where the curves broke, and the last step logged."""
-    if not view.paths.metrics.is_file():
-        return (), 0
-    from ckptop.store.breaks import find_breaks  # NumPy takes 0.1 s to import
-    from ckptop.store.metric_log import MetricLog
+def _curves(view: RunView, progress: Progress | None) -> Curves:
+    from ckptop.store.sampled_log import read_curves  # NumPy takes 0.1 s to import
 
-    log, left_bytes = MetricLog(view.paths.metrics), view.paths.metrics.stat().st_size
-    while log.poll(_READ_BYTES):
-        if progress is not None:
-            progress(min(_READ_BYTES, left_bytes))
-        left_bytes = max(0, left_bytes - _READ_BYTES)
-    return tuple(find_breaks(log)), log.last_step or 0
+    began = view.record.attempts if view.record is not None else []
+    attempts = [AttemptLine(one.attempt, one.from_step, one.time) for one in began]
+    return read_curves(view.paths.metrics, attempts, progress or (lambda _bytes: None))
 
 
 def _log(paths: RunPaths, *, looks_for_traceback: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

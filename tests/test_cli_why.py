@@ -286,3 +286,20 @@ def test_escape_codes_of_every_file_are_cleaned(tmp_path: Path, capsys: pytest.C
 
     assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(text)
     assert text.count("red") >= 6
+
+
+def test_of_metrics_of_gigabytes_the_end_and_pieces_are_read_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = build_run(tmp_path, CRASHED)
+    os.truncate(paths.metrics, 10 * 2**30)  # a hole of no lines at all
+    with paths.metrics.open("a") as file:
+        file.writelines(f'\n{{"step":{step},"time":{step},"train/loss":"NaN"}}' for step in range(10**6, 10**6 + 9))
+        file.write("\n")
+
+    text, facts = page(capsys, tmp_path), told(capsys, tmp_path)
+
+    assert "train/loss is NaN since step 1,000,000" in text
+    assert "looked at 32.0 MiB of 10.0 GiB" in text
+    assert (facts["log_bytes"] > 10 * 2**30, facts["looked_at_bytes"] < 100 * 2**20) == (True, True)
+    assert facts["last_step"] == 10**6 + 8
