@@ -22,12 +22,14 @@ OF_MEMORY = ": the kernel's out-of-memory killer took it"
 
 
 def how_it_ended(status: Status | None, state: State) -> str | None:
-    """What ended a failed or crashed run, in one line that may hold anything; None for any other."""
-    if status is None or state not in ("failed", "crashed"):
+    """What ended a failed or crashed run, in one line that may hold anything, or one stopped by force; else None."""
+    if status is None or state not in ("failed", "crashed", "stopped"):
         return None
     exit_ = status.exit
     if exit_ is not None and exit_.error:
         return exit_.error
+    if state == "stopped":
+        return None
     if exit_ is not None and exit_.signal is not None:
         return f"killed by {signal_name(exit_.signal)}"
     if exit_ is not None and exit_.code is not None:

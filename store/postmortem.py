@@ -136,12 +136,14 @@ def work_bytes(view: RunView) -> int:
 
 
 def _ended(view: RunView) -> str | None:
-    if view.state != "stopped":
-        return how_it_ended(view.status, view.state) or view.problem
+    forced = how_it_ended(view.status, view.state)
+    if forced is not None or view.state != "stopped":
+        return forced or view.problem
     event = None
     with suppress(StoreError, OSError):
         event = last_event(view.paths.events, ("stopped",))
-    reason = event.details.get("reason") if event is not None else None
+    is_this = event is not None and view.status is not None and event.attempt == view.status.attempt
+    reason = event.details.get("reason") if event is not None and is_this else None
     return f"asked to stop: {reason}" if isinstance(reason, str) else "asked to stop"
 
 

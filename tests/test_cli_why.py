@@ -211,6 +211,20 @@ def test_who_stopped_a_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert told(capsys, tmp_path)["ended"] == "asked to stop: ada asked for it"
 
 
+def test_a_stop_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = build_run(tmp_path, RunPlan(name="mine", phase="stopped", epochs=4))
+    with paths.events.open("a") as events:
+        events.write('{"time":1.0,"event":"stopped","attempt":1,"reason":"SIGTERM"}\n')
+    rewrite(paths, attempt=2)
+    assert told(capsys, tmp_path)["ended"] == "asked to stop"
+
+    rewrite(paths, exit=Exit(signal=9, error="killed by ada with `ckptop stop --now`"))
+
+    assert told(capsys, tmp_path)["ended"] == "killed by ada with `ckptop stop --now`"
+    assert run(["ps", str(tmp_path)]) == 0
+    assert "killed by ada" in capsys.readouterr().out
+
+
 def test_a_finished_run_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build_run(tmp_path, RunPlan(name="mine", phase="finished", epochs=4))
 
