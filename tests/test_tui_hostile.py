@@ -15,6 +15,7 @@ from rich.segment import Segment
 from store_fixture import RunPlan, build_run, build_store
 from textual.color import Color
 
+from ckptop.store.events import append_event
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.manifest import Manifest, encode
@@ -77,6 +78,23 @@ async def test_dialogs_are_harmless_too(store: Path, key: str, dialog: type[obje
         await dashboard.press(key)
         await dashboard.until(lambda: isinstance(dashboard.app.screen, dialog), dialog.__name__)
         assert_harmless(dashboard)
+
+
+async def test_the_screens_of_their_own_are_harmless_too(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(store.parent / "state"))
+    build_run(store, RunPlan(name="other", phase="stopped", epochs=9, age_seconds=9_000))
+    poison(store)
+    paths = RunPaths(store / "mine")
+    paths.log.write_text(EVIL)
+    append_event(paths, "alert", kind=EVIL, message=EVIL)
+    append_event(paths, EVIL, reason=EVIL)
+
+    async with open_dashboard(store, size=(120, 40)) as dashboard:
+        await dashboard.press("asterisk")
+        for key, seen in (("6", "@click"), ("7", "scheduler"), ("8", "@click"), ("5", "No release")):
+            await dashboard.press(key)
+            await dashboard.until(lambda seen=seen: seen in dashboard.screen_text(), f"screen {key}")  # type: ignore[misc]  # mypy cannot infer the lambda
+            assert_harmless(dashboard)
 
 
 async def test_a_hostile_error_in_a_toast_is_plain_text(store: Path) -> None:

@@ -16,7 +16,7 @@ from ckptop.tui.keys import MOVEMENT
 from ckptop.tui.screens.confirm import Confirm
 from ckptop.tui.screens.control import ControlScreen
 from ckptop.tui.screens.help import HelpScreen
-from ckptop.tui.screens.main import HINT, MainScreen
+from ckptop.tui.screens.main import HINT, MainScreen, explained_panes
 from ckptop.tui.screens.promote import PromoteScreen
 from ckptop.tui.screens.prune import PruneScreen
 from ckptop.tui.screens.resume import ResumeScreen
@@ -24,8 +24,6 @@ from ckptop.tui.screens.train import TrainScreen
 from ckptop.tui.screens.why import WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
-from ckptop.tui.widgets.detail import Detail
-from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.form import Choice
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
@@ -501,15 +499,16 @@ async def test_the_footer_names_the_keys_of_the_pane_in_focus(dashboard: Dashboa
     await dashboard.press("2")
 
     assert dashboard.text("#footer").startswith(
-        " Enter Enlarge   [ ] Smooth   L Log y   a x axis   o Overlay   / Filter   T Train   ? Help"
+        " Enter Enlarge  [ ] Smooth  L Log y  a x axis  o Overlay  / Filter  ? Help"
     )
+    assert dashboard.text("#footer").endswith("  5 Registry  6 Log  7 Compare  8 Alerts")
 
 
 async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -> None:
     await dashboard.press("question_mark")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "help")
     pages = [dashboard.text("#keys")]
-    for _ in range(9):
+    for _ in range(12):
         await dashboard.press("pagedown")
         pages.append(dashboard.text("#keys"))
 
@@ -519,7 +518,7 @@ async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -
 
 
 def every_binding() -> list[Binding]:
-    owners = (CkptopApp, MainScreen, RunsList, Plots, EnlargedPlot, CheckpointTable, Detail, HardwarePane)
+    owners = (CkptopApp, MainScreen, *(kind for _, kind in explained_panes()))
     own = [item for owner in owners for item in owner.__dict__["BINDINGS"]]
     return [item for item in [*own, *MOVEMENT] if isinstance(item, Binding)]
 
@@ -532,7 +531,7 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
 
 
 def test_no_two_bindings_of_one_pane_share_a_key() -> None:
-    for owner in (RunsList, Plots, EnlargedPlot, CheckpointTable, Detail, HardwarePane):
+    for _, owner in explained_panes():
         bindings = [item for cls in (owner, MainScreen, CkptopApp) for item in cls.__dict__["BINDINGS"]]
         if issubclass(owner, CursorList):
             bindings += MOVEMENT

@@ -7,9 +7,12 @@ from textual.geometry import Region, Size
 
 from ckptop.tui.layout import (
     CHECKPOINTS,
+    DETAIL,
+    EVENTS,
     FACTS,
     HARDWARE,
     LEAST_CHART,
+    LOG,
     PANES,
     PLOTS,
     RUNS,
@@ -43,6 +46,22 @@ def test_a_hundred_and_twenty_by_forty_has_two_columns_as_drawn() -> None:
 def test_facts_give_way_to_a_long_list_of_runs() -> None:
     assert FACTS in arrange(body(120, 40), Wants(runs=6))
     assert FACTS not in arrange(body(120, 40), Wants(runs=60))
+
+
+def test_two_hundred_by_sixty_has_six_charts_and_the_log() -> None:
+    regions = arrange(body(200, 60), Wants(runs=6))
+
+    assert regions[LOG] == Region(51, 50, 149, 8)
+    assert regions[CHECKPOINTS].bottom == regions[DETAIL].bottom == regions[LOG].y
+    assert regions[CHECKPOINTS].right + 1 == regions[DETAIL].x
+    assert len(arrange_charts(regions[PLOTS].size, 6)) == 6
+
+
+def test_the_log_and_its_events_share_a_screen_that_is_high_enough() -> None:
+    for pane in (LOG, EVENTS):
+        regions = arrange(body(80, 24), Wants(full=pane))
+        assert (regions[LOG].height, regions[EVENTS].height) == (16, 6)
+        assert arrange(body(80, 16), Wants(full=pane)) == {pane: Region(0, 0, 80, 14)}
 
 
 @pytest.mark.parametrize("size", [(59, 24), (80, 15), (20, 5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,8 +25,9 @@ SnapCompare = Callable[..., bool]
 
 
 @pytest.fixture(autouse=True)
-def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("NO_COLOR", "CKPTOP_THEME"):
         monkeypatch.delenv(name, raising=False)
     time.tzset()
@@ -38,6 +40,18 @@ def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def app(tmp_path: Path) -> CkptopApp:
     plans = [replace(plan, size_bytes=1_300_234 if plan.name == "digits-cnn" else 4096) for plan in DEFAULT_RUNS]
     store = build_store(tmp_path / "runs", plans, now=NOW)
+    printed = [f"Epoch {epoch}/100 - Train Loss: {2 / epoch:.4f}\n" for epoch in range(1, 63)]
+    (store / "digits-cnn" / "train.log").write_text("".join(printed))
+    event = {
+        "time": NOW - 9,
+        "event": "alert",
+        "attempt": 2,
+        "step": 1488,
+        "kind": "degraded",
+        "message": "fell behind",
+    }
+    with (store / "digits-cnn" / "events.jsonl").open("a") as events:
+        events.write(json.dumps(event) + "\n")
     reader = StoreReader(store, shown_as="./runs", clock=lambda: NOW, sampler=StillSampler(ONE_GPU), watch=False)
     return CkptopApp(reader)
 
@@ -68,3 +82,22 @@ async def until_detail(pilot: Pilot[None]) -> None:
 
 def test_everything_known_of_a_checkpoint(snap_compare: SnapCompare, app: CkptopApp) -> None:
     assert snap_compare(app, terminal_size=(80, 24), run_before=until_detail)
+
+
+@pytest.mark.parametrize(
+    ("key", "seen", "gone"),
+    [("6", "fell behind", "Reading"), ("8", "crashed at step", "3 alerts")],
+    ids=["log", "alerts"],
+)
+def test_a_screen_of_its_own(snap_compare: SnapCompare, app: CkptopApp, key: str, seen: str, gone: str) -> None:
+    async def opened(pilot: Pilot[None]) -> None:
+        await until_complete(pilot)
+        await pilot.press(key)
+        await wait_for(pilot, lambda: seen in _text(pilot) and gone not in _text(pilot), what=f"screen {key}")
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=opened)
+
+
+def _text(pilot: Pilot[None]) -> str:
+    return "".join(strip.text for strip in pilot.app.screen._compositor.render_strips())

@@ -12,6 +12,8 @@ from ckptop.tui.text import (
     Span,
     bar,
     changed_span,
+    clipped,
+    folded,
     pad,
     pad_left,
     plain,
@@ -141,3 +143,15 @@ def test_a_thinned_trend_keeps_both_ends_and_no_more_than_asked() -> None:
 
     assert (kept[0], kept[-1], len(kept)) == (0.0, 15.0, 12)
     assert list(kept) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"), [("", [""]), ("abcdef", ["abc", "def"]), ("a漢字b", ["a漢", "字b"]), ("漢", ["漢"])]
+)
+def test_a_text_is_folded_wherever_its_row_ends(text: str, rows: list[str]) -> None:
+    assert folded(text, 3) == rows
+
+
+@pytest.mark.parametrize(("first", "shown"), [(0, "a漢"), (1, "漢字"), (2, "字b"), (5, "b")])
+def test_a_character_that_would_be_cut_in_two_is_left_out(first: int, shown: str) -> None:
+    assert clipped("a漢字b", first, 4) == shown

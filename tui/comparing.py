@@ -17,8 +17,8 @@ from ckptop.host.terminal import clean
 from ckptop.host.units import MISSING, distinct_decimals, format_bytes, format_cell, format_count, format_value
 from ckptop.store.checkpoint_info import CheckpointInfo, metric_mode
 from ckptop.store.errors import StoreError
-from ckptop.store.facts import flatten
 from ckptop.store.files import read_json
+from ckptop.store.flatten import flatten
 from ckptop.store.layout import StorePaths, release_config_path
 from ckptop.store.manifest import Manifest, to_number
 from ckptop.store.records import Mode

@@ -21,7 +21,12 @@ ENLARGED = "enlarged"
 DETAIL = "detail"
 """The checkpoint under the cursor; beside the table where there is room, else only in full size."""
 PANES = (RUNS, PLOTS, CHECKPOINTS, HARDWARE)
-"""The panes with a digit, in their order."""
+"""The panes of the main screen, in their order."""
+REGISTRY, LOG, EVENTS, COMPARE, ALERTS = "registry", "log", "events", "compare", "alerts"
+SCREENS = (REGISTRY, LOG, COMPARE, ALERTS)
+"""What is a screen of its own, 5 to 8; the log stands among the panes too where there is room for all."""
+LOG_PANES = (LOG, EVENTS)
+"""They share a screen."""
 
 TWO_COLUMNS = Size(110, 28)
 """Body from which on there are two columns."""
@@ -35,6 +40,10 @@ TABLE_WIDTH, DETAIL_WIDTH = 72, 70
 LEAST_HARDWARE_ROWS, HARDWARE_ROWS = 7, 11
 """Without a GPU, and with one."""
 CHECKPOINT_ROWS = 14
+LOG_ROWS = 8
+"""Of the log among the other panes, its rule included."""
+LEAST_SHARED_ROWS = 16
+"""Body from which on events stand below the log; in a lower one they are a screen away."""
 FACT_ROWS = 8
 """Facts, not counting their rule and the blank line below."""
 
@@ -59,6 +68,10 @@ def arrange(size: Size, wants: Wants) -> dict[str, Region]:
         wants: What else it depends on.
     """
     body = Region(0, 0, size.width, size.height)
+    if wants.full in LOG_PANES and size.height >= LEAST_SHARED_ROWS:
+        events = max(6, size.height * 3 // 10)
+        log = size.height - events
+        return {LOG: Region(0, 0, size.width, log), EVENTS: Region(0, log, size.width, events)}
     if wants.full is not None:
         return {wants.full: body}
     if size.width < SMALLEST.width or size.height < SMALLEST.height:
@@ -87,17 +100,20 @@ def _two_columns(body: Region, wants: Wants) -> dict[str, Region]:
     hardware = min(HARDWARE_ROWS if not wide else 2 * HARDWARE_ROWS, wants.hardware)
     facts = FACT_ROWS + 2 if body.height - hardware - (wants.runs + 2) >= FACT_ROWS + 2 else 0
     runs = body.height - hardware - facts
-    table = max(CHECKPOINT_ROWS, body.height // 3)
+    log = LOG_ROWS if wide else 0
+    table = max(CHECKPOINT_ROWS, (body.height - log) // 3)
     right = body.width - left - 1
     beside = min(DETAIL_WIDTH, right - TABLE_WIDTH - 1) if wide else 0
     regions = {
         RUNS: Region(0, body.y, left, runs),
-        PLOTS: Region(left + 1, body.y, right, body.height - table),
-        CHECKPOINTS: Region(left + 1, body.bottom - table, right - (beside + 1 if beside else 0), table),
+        PLOTS: Region(left + 1, body.y, right, body.height - log - table),
+        CHECKPOINTS: Region(left + 1, body.bottom - log - table, right - (beside + 1 if beside else 0), table),
         HARDWARE: Region(0, body.bottom - hardware, left, hardware),
     }
     if beside:
-        regions[DETAIL] = Region(body.right - beside, body.bottom - table, beside, table)
+        regions[DETAIL] = Region(body.right - beside, body.bottom - log - table, beside, table)
+    if log:
+        regions[LOG] = Region(left + 1, body.bottom - log, right, log)
     if facts:
         regions[FACTS] = Region(0, body.y + runs, left, facts)
     return regions

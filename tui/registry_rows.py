@@ -11,8 +11,8 @@ import msgspec
 from ckptop.host.terminal import clean
 from ckptop.host.units import MISSING, format_bytes, format_cell, format_count
 from ckptop.store.errors import StoreError
-from ckptop.store.facts import flatten
 from ckptop.store.files import read_json
+from ckptop.store.flatten import flatten
 from ckptop.store.layout import StorePaths, release_config_path
 from ckptop.store.manifest import to_number
 from ckptop.store.records import Actor

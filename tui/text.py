@@ -115,6 +115,33 @@ def wrapped(text: str, width: int, most: int | None = None) -> list[str]:
     return [*lines, shorten_right(rest, width)]
 
 
+def folded(text: str, width: int) -> list[str]:
+    """`text` cut into rows of at most `width` cells, wherever that is; at least one row. `width` >= 1."""
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
+    rows, row, cells = [], "", 0
+    for character in text:
+        taken = cell_width(character)
+        if cells + taken > width and row:
+            rows.append(row)
+            row, cells = "", 0
+        row, cells = row + character, cells + taken
+    return [*rows, row]
+
+
+def clipped(text: str, first: int, width: int) -> str:
+    """The `width` cells of `text` from cell `first` on; a character that is cut in two is left out."""
+    if text.isascii():
+        return text[first : first + width]
+    shown, at = "", 0
+    for character in text:
+        taken = cell_width(character)
+        if at >= first and at + taken <= first + width:
+            shown += character
+        at += taken
+    return shown
+
+
 def bar(fraction: float, width: int, tone: str = "accent") -> tuple[Span, ...]:
     """A bar of `width` cells, filled to `fraction` of 1 in half cells; anything above 0 shows."""
     halves = min(2 * width, max(0, round(fraction * 2 * width)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from textual.widget import Widget
-
+from ckptop.host.terminal import clean
 from ckptop.tui.deleting import Deleting
+from ckptop.tui.exporting import Exporting
 from ckptop.tui.front import Front
 from ckptop.tui.judging import Judging
 from ckptop.tui.pinning import Pinning
@@ -17,13 +17,26 @@ from ckptop.tui.undoing import Undoing
 from ckptop.tui.verifying import Verifying
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.detail import Detail
-from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
-from ckptop.tui.widgets.hardware import HardwarePane
-from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import RunsList
 
 if TYPE_CHECKING:
     from ckptop.store.checkpoint_info import CheckpointInfo
+
+
+@runtime_checkable
+class Copied(Protocol):
+    """A pane that offers something to be copied."""
+
+    def copy_text(self) -> str:
+        """It; empty for nothing."""
+
+
+@runtime_checkable
+class Undoes(Protocol):
+    """A pane whose last action can be taken back."""
+
+    def undo(self) -> None:
+        """Take it back."""
 
 
 class ActingScreen(ReadingScreen):
@@ -34,6 +47,7 @@ class ActingScreen(ReadingScreen):
         self.front = Front(self, reader)
         self._undoing = Undoing(self.front)
         self._deleting = Deleting(self.front, self._undoing)
+        self._exporting = Exporting(self.front)
         self._judging = Judging(self.front)
         self._pinning = Pinning(self.front, self._undoing)
         self._trainers = Trainers(self.front, tasks)
@@ -53,10 +67,8 @@ class ActingScreen(ReadingScreen):
 
     def action_copy(self) -> None:
         """Copy what the pane in focus offers."""
-        pane: Widget | None = self.focused
-        if isinstance(pane, RunsList | Plots | EnlargedPlot | CheckpointTable | Detail | HardwarePane) and (
-            text := pane.copy_text()
-        ):
+        pane = self.focused
+        if isinstance(pane, Copied) and (text := pane.copy_text()):
             self.app.copy_to_clipboard(text)
             self.front.say("Copied.")
 
@@ -107,6 +119,21 @@ class ActingScreen(ReadingScreen):
         """Verify the marked checkpoints, or the one under the cursor."""
         self._verifying.verify(self.query_one(CheckpointTable).selection())
 
+    def action_export(self) -> None:
+        """Export the marked checkpoints, or the one under the cursor."""
+        self._exporting.checkpoints(self.query_one(CheckpointTable).selection())
+
     def action_undo(self) -> None:
-        """Take the last thing back that can be."""
-        self._undoing.undo()
+        """Take the last thing back that can be; in a pane that keeps what was done there, of those."""
+        if isinstance(self.focused, Undoes):
+            self.focused.undo()
+        else:
+            self._undoing.undo()
+
+    def resume_best(self) -> None:
+        """Resume the run, or fork it, from its best checkpoint."""
+        view = self.front.view()
+        if view is not None and view.best is None:
+            self.front.say(f"{clean(view.name)} has no best checkpoint to go back to.", "warning")
+        elif view is not None:
+            self._trainers.resume(view.best)

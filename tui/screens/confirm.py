@@ -24,7 +24,16 @@ class Confirm(Dialog[bool]):
 
     HINT: ClassVar[str] = "← → choose · Enter presses · n Esc no"
 
-    def __init__(self, question: str, *, no: str, yes: str, note: str = "", undoable: bool = False) -> None:
+    def __init__(
+        self,
+        question: str,
+        *,
+        no: str,
+        yes: str,
+        note: str = "",
+        undoable: bool = False,
+        command: Sequence[Line] = (),
+    ) -> None:
         """Ask.
 
         Args:
@@ -33,15 +42,17 @@ class Confirm(Dialog[bool]):
             yes: The other one, a verb.
             note: One more line.
             undoable: Whether `y` answers yes at once.
+            command: What does the same in a script.
         """
         super().__init__(question, no=no, yes=yes)
-        self._note, self._undoable = note, undoable
+        self._note, self._undoable, self._command = note, undoable, command
         if undoable:
             self.HINT = Confirm.HINT + " · y yes"  # type: ignore[misc]  # of this dialog alone
 
     def fields(self) -> Sequence[Widget]:
-        """The note."""
-        return [Text([Line((Span(" " + self._note, "warning"),))])] if self._note else []
+        """The note and the command."""
+        note = [Text([Line((Span(" " + self._note, "warning"),))])] if self._note else []
+        return [*note, Text(self._command)] if self._command else note
 
     def answer(self) -> bool:
         """Yes."""

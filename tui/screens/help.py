@@ -61,22 +61,27 @@ class HelpScreen(ModalScreen[None]):
         binding("escape,question_mark,q,enter", "dismiss", "help.leave", "Back", "Back to the dashboard", show=True),
     ]
 
-    def __init__(self, panes: Sequence[DOMNode], screen: DOMNode) -> None:
+    def __init__(self, panes: Sequence[tuple[str, type[DOMNode]]], everywhere: Sequence[type[DOMNode]]) -> None:
+        """Explain them.
+
+        Args:
+            panes: Title and class of each.
+            everywhere: Classes whose keys work in every pane.
+        """
         super().__init__()
-        self._explained = (*panes, screen)
+        self._panes, self._everywhere = panes, everywhere
 
     def compose(self) -> ComposeResult:
-        """The keys of every pane, then those that work everywhere."""
-        *panes, screen = self._explained
-        everywhere = [*own_bindings(screen), *own_bindings(screen.app)]
+        """The keys that work everywhere, then those of every pane."""
+        everywhere = [item for kind in self._everywhere for item in own_bindings(kind)]
         groups = [("Everywhere", everywhere), ("In a list", _only_bindings(CursorList.BINDINGS))]
-        groups += [(str(pane.id).capitalize(), own_bindings(pane)) for pane in panes]
+        groups += [(title, own_bindings(kind)) for title, kind in self._panes]
         yield KeyList(groups)
 
 
-def own_bindings(node: DOMNode) -> list[Binding]:
-    """The bindings a node's class adds."""
-    return _only_bindings(type(node).__dict__.get("BINDINGS", ()))
+def own_bindings(kind: type[DOMNode]) -> list[Binding]:
+    """The bindings a class adds."""
+    return _only_bindings(kind.__dict__.get("BINDINGS", ()))
 
 
 def _only_bindings(bindings: Sequence[BindingType]) -> list[Binding]:

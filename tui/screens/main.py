@@ -1,4 +1,4 @@
-"""The main screen: four panes, their focus and sizes, and the way from a key to an action.
+"""The main screen: its panes, their focus and sizes, and the way from a key to an action.
 
 Values go down: one snapshot, bound to each pane. Messages come up: what the cursor stands on, what was opened.
 """
@@ -9,24 +9,28 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
 
-from ckptop.tui.keys import binding
+from ckptop.tui.keys import Shown, binding
 from ckptop.tui.layout import (
+    ALERTS,
     CHECKPOINTS,
     DETAIL,
     ENLARGED,
     FACTS,
     HARDWARE,
     LEAST_HARDWARE_ROWS,
+    LOG,
+    LOG_PANES,
     PANES,
     PLOTS,
     RUNS,
     Wants,
-    arrange,
 )
 from ckptop.tui.memory import Layout
 from ckptop.tui.reader import StoreReader
+from ckptop.tui.screens.full_panes import ALONE
 from ckptop.tui.screens.remembering import RememberingScreen
 from ckptop.tui.trainers import Tasks
 from ckptop.tui.widgets.body import Body
@@ -34,10 +38,11 @@ from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.detail import Detail
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.facts import Facts
-from ckptop.tui.widgets.filter_prompt import FilterPrompt
+from ckptop.tui.widgets.filter_prompt import Filtered, FilterPrompt
 from ckptop.tui.widgets.footer import Footer
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.header import Header
+from ckptop.tui.widgets.marked_list import MarkedList
 from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import DEAD_STATES, RunsList
 
@@ -49,7 +54,7 @@ class MainScreen(RememberingScreen):
     """Runs, Plots, Checkpoints and Hardware."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding("slash", "filter", "main.filter", "Filter", "Filter runs, charts or checkpoints", show=True),
+        binding("slash", "filter", "main.filter", "Filter", "Filter what is listed; search the log", show=True),
         binding("T", "train", "main.train", "Train", "Train something new in the background", show=True),
         binding("question_mark", "help", "main.help", "Help", "List every key", show=True),
         binding("tab", "next_pane(1)", "main.next-pane", "Next pane", "Go to the next pane"),
@@ -60,6 +65,10 @@ class MainScreen(RememberingScreen):
             "3", "pane('checkpoints')", "main.checkpoints", "Checkpoints", "Go to the checkpoints; again: full size"
         ),
         binding("4", "pane('hardware')", "main.hardware", "Hardware", "Go to the hardware; again: full size"),
+        binding("5", "pane('registry')", "main.registry", "Registry", "Releases of models; again: back"),
+        binding("6", "pane('log')", "main.log", "Log", "What the run printed, and its events; again: back"),
+        binding("7", "pane('compare')", "main.compare", "Compare", "Marked runs or checkpoints side by side"),
+        binding("8", "pane('alerts')", "main.alerts", "Alerts", "What went wrong, in all runs; again: back"),
         binding("z", "full_size", "main.full-size", "Full size", "Show this pane alone, or all again"),
         binding("escape", "back", "main.back", "Back", "One step back; never quits"),
         binding("u", "undo", "main.undo", "Undo", "Take the last deletion or pin back"),
@@ -101,6 +110,8 @@ class MainScreen(RememberingScreen):
             self._relayout()
             self.call_next(self._show_detail)  # the table takes the snapshot after this
             self._update_footer()
+            self.follow_cause()
+            self.alarming.take(self.snapshot, is_listed=self.full == ALERTS)
 
     def on_cursor_list_cursor_moved(self) -> None:
         """Another run under the cursor: read it; other marks: other keys in the footer."""
@@ -124,28 +135,26 @@ class MainScreen(RememberingScreen):
         if body.regions.take(self.wants):
             # A widget's own request leaves its arrangement cached; a child's clears it.
             self.query_one(RunsList).refresh(layout=True)
-
-    @property
-    def shown_panes(self) -> set[str]:
-        """Ids of the panes that have a place on screen."""
-        return set(arrange(self.query_one(Body).size, self.wants))
+        self.settle_panes()
 
     def on_resize(self) -> None:
         """A pane that has no place any more gives its focus to the runs."""
         self.call_after_refresh(self._keep_focus_on_screen)
 
     def _keep_focus_on_screen(self) -> None:
+        self.settle_panes()
         focused = self.focused.id if self.focused is not None else None
         if focused == DETAIL and DETAIL not in self.shown_panes:
             self.query_one(CheckpointTable).focus()
             focused = CHECKPOINTS
-        if focused in PANES and focused not in self.shown_panes:
+        if focused in (*PANES, LOG) and focused not in self.shown_panes:
             self.query_one(RunsList).focus()
 
     def on_descendant_focus(self) -> None:
         """Name the keys of the pane in focus; full size goes with it."""
         focused = self.focused.id if self.focused is not None else None
-        if self.full is not None and focused in PANES and focused != self.full:
+        ring = LOG_PANES if self.full in LOG_PANES else PANES
+        if self.full is not None and focused in ring and focused != self.full:
             self.full = focused
         self._update_footer()
 
@@ -157,49 +166,37 @@ class MainScreen(RememberingScreen):
             self._relayout()
 
     def _update_footer(self) -> None:
-        self.query_one(Footer).show(self.focused, self, hint=self._hint)
+        self.query_one(Footer).show(self.focused, self, hint=self._hint, places=self._places())
+
+    def shown_bindings(self) -> list[Shown]:
+        """What the footer names beside the keys of the pane; of a screen of its own, the help alone."""
+        own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
+        return [Shown(item, item.description) for item in own if self.full not in ALONE or item.id == "main.help"]
+
+    def _places(self) -> list[Shown]:
+        """The screens that the keys 5 to 8 open; on one of them its own keys need the room."""
+        own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.key in "5678"]
+        return [Shown(item, item.description) for item in own] if self.full not in ALONE else []
 
     def on_key(self) -> None:
-        """The first key takes the hint away; what it changed is remembered."""
+        """The first key takes the hint away; a key leads elsewhere than a cause, and what it changed is remembered."""
+        self._cause = None
         self._remember_soon()
         if self._hint:
             self._hint = ""
             self._update_footer()
 
-    def action_pane(self, name: str) -> None:
-        """Focus a pane; where it has the focus already, or has no place here, show it full size."""
-        self._leave_chart()
-        self._leave_detail()
-        pane = self.query_one(f"#{name}")
-        if pane.has_focus:
-            self.action_full_size()
-            return
-        if self.full is not None or name not in self.shown_panes:
-            self.full = name
-        pane.focus()
-
-    def action_next_pane(self, direction: int) -> None:
-        """Focus the pane after or before this one."""
-        self._leave_detail()
-        here = PANES.index(self.focused.id) if self.focused is not None and self.focused.id in PANES else -1
-        self.action_pane(PANES[(here + direction) % len(PANES)])
-
-    def action_full_size(self) -> None:
-        """Show the pane in focus alone, or all panes again."""
-        if self._leave_chart() or (self.full == DETAIL and self._leave_detail()):
-            return
-        if self.focused is not None and self.focused.id in (*PANES, DETAIL):
-            self.full = None if self.full is not None else self.focused.id
-
     def action_back(self) -> None:
-        """One step back: marks, the filter, full size, then the runs."""
+        """One step back: chart, detail, verification, marks, filter, screen, full size, then the runs."""
         runs = self.query_one(RunsList)
         if self._leave_chart() or self._leave_detail() or self._verifying.stop():
             return
-        if isinstance(self.focused, RunsList | CheckpointTable) and self.focused.clear_marks():
+        if isinstance(self.focused, MarkedList) and self.focused.clear_marks():
             self.on_cursor_list_cursor_moved()
-        elif isinstance(self.focused, RunsList | CheckpointTable | Plots) and self.focused.query_text:
+        elif isinstance(self.focused, Filtered) and self.focused.query_text:
             self.focused.query_text = ""
+        elif self.leave_screen():
+            pass
         elif self.full is not None:
             self.full = None
             if self.focused is not None and self.focused.id not in self.shown_panes:
@@ -221,8 +218,12 @@ class MainScreen(RememberingScreen):
         """Ask for a filter of the list or the charts in focus; of the runs elsewhere."""
         plots = self.query_one(Plots)
         target = plots if isinstance(self.focused, EnlargedPlot) else self.focused
+        if self._leave_detail():
+            target = self.query_one(CheckpointTable)
+        if self.full in ALONE and not isinstance(target, Filtered):
+            return
         self.query_one(Footer).display = False
-        if not isinstance(target, CheckpointTable | Plots):
+        if not isinstance(target, Filtered):
             target = self.query_one(RunsList)
         self.mount(FilterPrompt(target))
 
@@ -236,8 +237,27 @@ class MainScreen(RememberingScreen):
         """List every key."""
         from ckptop.tui.screens.help import HelpScreen
 
-        self.app.push_screen(
-            HelpScreen(
-                [self.query_one(f"#{name}") for name in (RUNS, PLOTS, ENLARGED, CHECKPOINTS, DETAIL, HARDWARE)], self
-            )
-        )
+        self.app.push_screen(HelpScreen(explained_panes(), [MainScreen, type(self.app)]))
+
+
+def explained_panes() -> list[tuple[str, type[Widget]]]:
+    """Title and class of every pane, in the order of the help."""
+    from ckptop.tui.widgets.alerts_pane import AlertsPane
+    from ckptop.tui.widgets.compare_pane import ComparePane
+    from ckptop.tui.widgets.events_pane import EventsPane
+    from ckptop.tui.widgets.log_pane import LogPane
+    from ckptop.tui.widgets.registry_pane import RegistryPane
+
+    return [
+        ("Runs", RunsList),
+        ("Plots", Plots),
+        ("Enlarged", EnlargedPlot),
+        ("Checkpoints", CheckpointTable),
+        ("Detail", Detail),
+        ("Hardware", HardwarePane),
+        ("Registry", RegistryPane),
+        ("Log", LogPane),
+        ("Events", EventsPane),
+        ("Compare", ComparePane),
+        ("Alerts", AlertsPane),
+    ]

@@ -18,7 +18,9 @@ from textual.widgets import Input
 
 from ckptop.host.units import shorten_right
 from ckptop.tui.keys import binding, changed_keys, shown_key
+from ckptop.tui.layout import PANES
 from ckptop.tui.screens.dialog import SheetRule
+from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.text import Line, Span, pad, pad_left
 from ckptop.tui.theme import THEMES
 from ckptop.tui.widgets.cursor_list import CursorList
@@ -162,7 +164,12 @@ def open_palette(app: App[None]) -> None:
     if screen.is_modal:
         return
     focused = screen.focused
-    panes = [pane for pane in screen.query("*") if pane.id and type(pane).__dict__.get("BINDINGS")]
+    shown = screen.shown_panes if isinstance(screen, MainScreen) else set()
+    panes = [
+        pane
+        for pane in screen.query("*")
+        if type(pane).__dict__.get("BINDINGS") and (pane.id in PANES or pane.id in shown)
+    ]
     panes.sort(key=lambda pane: pane is not focused)
     owners: list[tuple[str, DOMNode]] = [(str(pane.id).replace("-", " ").capitalize(), pane) for pane in panes]
     commands = commands_of([*owners, ("Everywhere", screen), ("App", app)])
@@ -174,8 +181,11 @@ def open_palette(app: App[None]) -> None:
         if command.owner is None:
             app.theme = command.action
             return
-        if isinstance(command.owner, Widget) and command.owner.focusable:
-            command.owner.focus()
+        if isinstance(command.owner, Widget) and not command.owner.has_focus:
+            if isinstance(screen, MainScreen) and command.owner.id in PANES:
+                screen.action_pane(command.owner.id)  # it may have no place now
+            else:
+                command.owner.focus()
         await app.run_action(command.action, default_namespace=command.owner)
 
     app.push_screen(PaletteScreen(commands), carry_out)

@@ -11,7 +11,7 @@ from ckptop.tui.layout import PANES
 from ckptop.tui.memory import Layout, write_layout
 from ckptop.tui.plot_settings import AXES, SMOOTHINGS
 from ckptop.tui.reader import StoreReader
-from ckptop.tui.screens.browsing import BrowsingScreen
+from ckptop.tui.screens.sides import Sides
 from ckptop.tui.sorting import CHECKPOINT_SORTS, SORTS
 from ckptop.tui.trainers import Tasks
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
@@ -21,7 +21,7 @@ QUIET_SECONDS = 1.0
 """After a key before what it changed is written: a hang-up ends the app at once, so its end is no time to write."""
 
 
-class RememberingScreen(BrowsingScreen):
+class RememberingScreen(Sides):
     """What the main screen takes from one day to the next."""
 
     def __init__(
@@ -57,11 +57,11 @@ class RememberingScreen(BrowsingScreen):
         """How it stands."""
         runs, table, plots = self.query_one(RunsList), self.query_one(CheckpointTable), self._plot_settings
         left = self._left or Layout()
-        focused = self.focused.id if self.focused is not None else None
+        full, focused = self.main_place
         return Layout(
             store=str(self._reader.look.root.absolute()),
             pane=focused if focused in PANES else left.pane,
-            full=self.full if self.full in PANES else None,
+            full=full if full in PANES else None,
             run_sort=runs.order.sort,
             run_reversed=runs.order.reversed,
             grouped=runs.order.grouped,

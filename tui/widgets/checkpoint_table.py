@@ -53,7 +53,11 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         binding("D", "screen.prune", "checkpoints.prune", "Delete old", "Delete old ones by rules", show=True),
         binding("p", "screen.promote", "checkpoints.promote", "Promote", "Promote this one", show=True),
         binding("V", "screen.verify", "checkpoints.verify", "Verify", "Check the bytes against the manifests"),
+        binding(
+            "e", "screen.export", "checkpoints.export", "Export", "The weights of the marked ones, or this, as files"
+        ),
         binding("P", "screen.pin", "checkpoints.pin", "Pin", "Never delete the marked ones, or this; again: allow it"),
+        binding("c", "screen.compare", "checkpoints.compare", "Compare", "Compare the marked ones, side by side"),
         binding("t", "screen.trash", "checkpoints.trash", "Trash", "What was deleted of this run"),
         *marking(show=True),
         *SORTING,
@@ -131,6 +135,7 @@ class CheckpointTable(MarkedList[CheckpointRow]):
             Shown(by_id["checkpoints.delete"], f"Delete {count:,}", "checkpoints.delete" in off),
             Shown(by_id["checkpoints.pin"], "Pin", "checkpoints.pin" in off),
             Shown(by_id["checkpoints.verify"], "Verify"),
+            Shown(by_id["checkpoints.compare"], "Compare", count < 2),
             Shown(by_id["checkpoints.promote"], "Promote", "checkpoints.promote" in off),
             Shown(by_id["checkpoints.resume"], "Fork", "checkpoints.resume" in off),
         ]

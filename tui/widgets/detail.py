@@ -68,6 +68,7 @@ class Detail(Lines, can_focus=True):
         binding("p", "screen.promote", "detail.promote", "Promote", "Promote this one", show=True),
         binding("P", "screen.pin", "detail.pin", "Pin", "Never delete this one, or allow it again", show=True),
         binding("V", "screen.verify", "detail.verify", "Verify", "Check its bytes against its manifest", show=True),
+        binding("e", "screen.export", "detail.export", "Export", "Its weights as a file for other tools"),
         binding("d", "screen.delete", "detail.delete", "Delete", "Move it to trash"),
         COPY,
     ]  # fmt: skip

@@ -90,6 +90,10 @@ class EnlargedPlot(ChartViewer):
         super().watch_has_focus(_has_focus)
         self.redraw()
 
+    def look_at(self, step: int) -> None:
+        """All of x, the cursor at a step."""
+        self._look(View(cursor=float(step)))
+
     @property
     def _detail(self) -> RunDetail | None:
         return self.snapshot.detail if self.snapshot is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,10 +17,12 @@ from ckptop.tui.text import Line, Span
 from ckptop.tui.widgets.lines import Lines
 
 
+@runtime_checkable
 class Filtered(Protocol):
-    """What can be filtered."""
+    """A pane that can be filtered or searched."""
 
     query_text: str
+    """What for; empty for nothing."""
 
     @property
     def filter_hint(self) -> str:

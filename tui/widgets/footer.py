@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from textual.binding import Binding
@@ -10,12 +10,14 @@ from textual.dom import DOMNode
 from textual.geometry import Size
 
 from ckptop.tui.keys import Shown, changed_keys, shown_key
-from ckptop.tui.text import Line, Span, width_of
+from ckptop.tui.text import Line, Span, spread, width_of
 from ckptop.tui.widgets.lines import Lines
 
 KEY_GAP = 3
 NARROW_GAP = 2
 LEAST_HINT_GAP = 3
+PLACES_WIDTH = 110
+"""Cells from which on the other screens are named at the right."""
 
 
 @runtime_checkable
@@ -35,16 +37,21 @@ class Footer(Lines):
         super().__init__(id=id)
         self._keys: list[Shown] = []
         self._hint = ""
+        self._places: list[Shown] = []
 
-    def show(self, focused: DOMNode | None, screen: DOMNode, *, hint: str = "") -> None:
-        """Name the keys of `focused` and then those of `screen`; a hint stands right of them."""
+    def show(self, focused: DOMNode | None, screen: DOMNode, *, hint: str = "", places: Sequence[Shown] = ()) -> None:
+        """Name the keys of `focused` and then those of `screen`; right of them a hint, or where else one may go."""
         self._keys = (shown_bindings(focused) if focused is not None else []) + shown_bindings(screen)
-        self._hint = hint
+        self._hint, self._places = hint, list(places)
         self.repaint()
 
     def compose_lines(self, size: Size) -> list[Line]:
         """One line; a key that does not fit is left out, help stays; for the hint one key may go."""
         width, changed = size.width, changed_keys(self)
+        if not self._hint and self._places and width >= PLACES_WIDTH:
+            right = [*_spans(self._places, NARROW_GAP, changed, "muted"), Span(" ")]
+            left = self._fitting(width - width_of(right) - LEAST_HINT_GAP, changed)
+            return [Line(spread(left, right, width))]
         if self._hint:
             for keys in (self._keys, self._keys[:-2] + self._keys[-1:]):
                 for gap in (KEY_GAP, NARROW_GAP):
@@ -52,19 +59,23 @@ class Footer(Lines):
                     room = width - width_of(spans) - len(self._hint) - 1
                     if room >= LEAST_HINT_GAP:
                         return [Line((*spans, Span(" " * room), Span(self._hint, "muted")))]
+        return [Line(tuple(self._fitting(width, changed)))]
+
+    def _fitting(self, width: int, changed: Mapping[str, str]) -> list[Span]:
+        """As many keys as fit, the last one among them."""
         for keys in (self._keys, *(self._keys[:n] + self._keys[-1:] for n in range(len(self._keys) - 2, -1, -1))):
             for gap in (KEY_GAP, NARROW_GAP):
                 spans = _spans(keys, gap, changed)
                 if width_of(spans) < width:
-                    return [Line(tuple(spans))]
+                    return spans
         return []
 
 
-def _spans(keys: list[Shown], gap: int, changed: Mapping[str, str]) -> list[Span]:
+def _spans(keys: Sequence[Shown], gap: int, changed: Mapping[str, str], tone: str = "accent") -> list[Span]:
     spans = []
     for place, (item, text, off) in enumerate(keys):
         key = (" " * gap if place else " ") + shown_key(item, changed)
-        spans.append(Span(key, "muted" if off else "accent", bold=not off))
+        spans.append(Span(key, "muted" if off else tone, bold=not off))
         spans.append(Span(" " + text, "faint" if off else "muted"))
     return spans
 

@@ -61,6 +61,7 @@ class RunsList(MarkedList[RunRow]):
         binding("D", "screen.prune", "runs.prune", "Delete old", "Delete old checkpoints by rules", show=True),
         binding("p", "screen.promote", "runs.promote", "Promote", "Promote the run's best checkpoint", show=True),
         binding("W", "screen.why", "runs.why", "Why", "What ended it, or what it does, on one page"),
+        binding("c", "screen.compare", "runs.compare", "Compare", "Compare the marked runs, side by side"),
         binding("P", "screen.pin", "runs.pin", "Pin", "Never delete it: pin its best checkpoint; again: allow it"),
         binding("d", "screen.delete", "runs.delete", "Delete", "Move the marked runs, or this, to trash"),
         binding("t", "screen.trash", "runs.trash", "Trash", "What was deleted in this store"),
@@ -188,6 +189,7 @@ class RunsList(MarkedList[RunRow]):
         return [
             Shown(by_id["runs.resume"], f"Resume {len(self.marked):,}", read_only),
             Shown(by_id["runs.delete"], "Delete", read_only),
+            Shown(by_id["runs.compare"], "Compare", len(self.marked) < 2),
             Shown(by_id["runs.hide"], "Hide"),
             Shown(by_id["list.mark-all"], "All"),
         ]
@@ -346,6 +348,20 @@ class RunsList(MarkedList[RunRow]):
         """List hidden runs too, or no more."""
         self.order.shows_hidden = not self.order.shows_hidden
         self._relist()
+
+    def reveal(self, name: str) -> bool:
+        """Put the cursor on a run, be it filtered out, hidden or folded away; False where there is none."""
+        order, runs = self.order, self.snapshot.runs if self.snapshot is not None else ()
+        self.query_text = ""
+        order.shows_hidden |= name in order.hidden
+        places = place_runs(runs, order.sort, reverse=order.reversed, grouped=order.grouped)
+        above = {place.run.name: place.above for place in places}
+        here = above.get(name)
+        while here is not None:
+            order.folded.discard(here)
+            here = above.get(here)
+        self._relist()
+        return self.move_to_key(name)
 
     def action_open(self) -> None:
         """Ask for the run's checkpoints."""
