@@ -9,13 +9,15 @@ from ckptop.host.units import format_bytes
 from ckptop.store.layout import StorePaths
 from ckptop.store.names import Version
 from ckptop.tui.front import Front, counted
-from ckptop.tui.judging import SLOW_BYTES
 from ckptop.tui.registry_rows import Fact, ReleaseRow, card_facts, history_facts
 from ckptop.tui.text import Span
 
 if TYPE_CHECKING:
     from ckptop.store.registry import ReleaseLine
     from ckptop.tui.widgets.registry_pane import RegistryPane
+
+SLOW_BYTES = 256 * 1024**2
+"""Verifying more than this is announced."""
 
 
 class Releases:
