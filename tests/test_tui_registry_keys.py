@@ -17,7 +17,7 @@ from ckptop.store.layout import RunPaths, StorePaths, manifest_path, release_con
 from ckptop.store.manifest import Manifest, encode
 from ckptop.store.names import Version, production_name
 from ckptop.store.registry import ReleaseLine, append_release, read_registry
-from ckptop.store.releases import yank
+from ckptop.store.releases import rollback, yank
 from ckptop.store.releasing import ReleaseConfig
 from ckptop.tui.registry_rows import card_facts, history_facts
 from ckptop.tui.screens.confirm import Confirm
@@ -186,15 +186,17 @@ async def test_enter_shows_the_card(dashboard: Dashboard) -> None:
     await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the list")
 
 
-async def test_A_tells_who_did_what(dashboard: Dashboard) -> None:  # noqa: N802  the key
+async def test_A_tells_who_did_what(dashboard: Dashboard, store: Path) -> None:  # noqa: N802  the key
+    rollback(StorePaths(store), "digits", Version.parse("1.0.0"))
     await dashboard.press("A")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, PageScreen), "the history")
     await dashboard.pilot.pause()
 
     text = dashboard.text("#page")
     assert text.startswith("━ History of digits")
-    assert "released 1.0.0 from mine milestone/" in text
-    assert "latest is 1.2.0, by " in text
+    assert "released 1.0.0 as latest from mine milestone/" in text
+    assert "latest is 1.0.0, by " in text
+    assert "latest is 1.2.0" not in text
     assert "yanked 1.2.0: trained on the test part, by " in text
 
 

@@ -19,8 +19,8 @@ from ckptop.store.records import Actor
 from ckptop.store.registry import (
     AliasLine,
     Registry,
+    RegistryLine,
     ReleaseLine,
-    YankLine,
     read_history,
     read_registry,
     release_path,
@@ -154,14 +154,24 @@ def _clean(facts: Sequence[Fact]) -> list[Fact]:
 
 def history_facts(paths: StorePaths, model: str) -> list[Fact]:
     """What was done to the releases of a model, oldest first: when, what, by whom."""
-    return _clean([(when(line.time), _done(line)) for line in read_history(paths, model)])
+    lines = read_history(paths, model)
+    return _clean([
+        (when(line.time), _done(line))
+        for line, after in zip(lines, [*lines[1:], None], strict=True)
+        if not _is_of_release(line, after)
+    ])  # fmt: skip
 
 
-def _done(line: ReleaseLine | AliasLine | YankLine) -> str:
+def _is_of_release(line: RegistryLine, after: RegistryLine | None) -> bool:
+    """Whether a line says what its release, which follows, says too."""
+    return isinstance(line, AliasLine) and isinstance(after, ReleaseLine) and line.version == after.version
+
+
+def _done(line: RegistryLine) -> str:
     by = f", by {who(line.actor)}"
     if isinstance(line, ReleaseLine):
         origin = f" from {line.run} {line.checkpoint}" if line.run else ""
-        return f"released {line.version}{origin}{by}"
+        return f"released {line.version} as latest{origin}{by}"
     if isinstance(line, AliasLine):
         return f"{line.alias} is {line.version}{by}"
     return f"yanked {line.version}{f': {line.reason}' if line.reason else ''}{by}"
