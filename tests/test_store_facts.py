@@ -10,7 +10,6 @@ from tiny_model import ACCURACIES, HASTY, METRIC, clone, find, make_run, manager
 
 from ckptop.store.checkpoints import CheckpointManager
 from ckptop.store.facts import (
-    MOST_LEVELS,
     checkpoint_facts,
     registry_of,
     releases_of,
@@ -18,7 +17,7 @@ from ckptop.store.facts import (
     store_of,
     typed,
 )
-from ckptop.store.flatten import flatten
+from ckptop.store.flatten import MOST_LEVELS, flatten
 from ckptop.store.layout import StorePaths
 from ckptop.store.names import Version
 from ckptop.store.promote import promote_to_milestone, promote_to_production

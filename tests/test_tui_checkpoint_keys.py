@@ -220,6 +220,7 @@ async def test_R_restores_what_is_marked_in_the_trash(dashboard: Dashboard, stor
     trash = await open_trash(dashboard, "t")
     assert "━ Trash of mine ━" in dashboard.text("#trash")
     assert "3 items" in dashboard.text("#trash")
+    assert dashboard.screen_text().splitlines()[-1].startswith(" R Restore   X Empty   Space Mark   / Filter")
 
     await dashboard.press("space", "v", "R")
     await dashboard.until(lambda: len(trash.items) == 1, "two to be back")

@@ -33,7 +33,7 @@ from ckptop.tui.model import (
     Verdict,
 )
 from ckptop.tui.powers import powers_of
-from ckptop.tui.presenting import run_row, table_model, unreadable_row
+from ckptop.tui.presenting import Sums, run_row, sums_of, table_model, unreadable_row
 from ckptop.tui.run_facts import run_facts, why_of
 from ckptop.tui.run_views import RunViews
 from ckptop.tui.sampling import HardwareSampler
@@ -51,8 +51,8 @@ TREND_BUDGET_SECONDS = 0.1
 Deed = Callable[["Remembered", "Alerts"], "Remembered"]
 """Changes what is remembered of the alerts."""
 
-_BestKey = tuple[int, tuple[CheckpointInfo, ...], Metric | None]
-"""What the best was sought among: the tuple is kept, so that its id is not given to another."""
+_SumsKey = tuple[int, tuple[CheckpointInfo, ...], Metric | None]
+"""What was summed up: the tuple is kept, so that its id is not given to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class StoreLook:
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
         self._detail: RunDetail | None = None
         self._alerts: AlertBook | None = None
-        self._best: dict[str, tuple[_BestKey, CheckpointInfo | None]] = {}
+        self._sums: dict[str, tuple[_SumsKey, Sums]] = {}
         self._last: tuple[tuple[object, ...], Snapshot] | None = None
 
     def sample(self) -> None:
@@ -179,16 +179,16 @@ class StoreLook:
         if view is None:
             return unreadable_row(name, FileNotFoundError(f"{name} is gone"))
         try:
-            return run_row(view, self._best_of(view), trend, problem, why_of(view))
+            return run_row(view, self._sums_of(view), trend, problem, why_of(view))
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             return unreadable_row(name, error)
 
-    def _best_of(self, view: RunView) -> CheckpointInfo | None:
-        """The best checkpoint, sought again only among other checkpoints: ten thousand take 0.1 s."""
+    def _sums_of(self, view: RunView) -> Sums:
+        """What its checkpoints come to, summed up again only where they are others: ten thousand take 0.1 s."""
         key = (id(view.checkpoints), view.checkpoints, view.metric)
-        known = self._best.get(view.name)
+        known = self._sums.get(view.name)
         if known is None or known[0][0] != key[0] or known[0][2] != key[2]:
-            known = self._best[view.name] = key, view.best
+            known = self._sums[view.name] = key, sums_of(view)
         return known[1]
 
     # Logs.
@@ -286,7 +286,7 @@ class StoreLook:
         key = (view.name, view.checkpoints, view.trash_count, verdicts, releases)
         if self._table is None or self._table[0] != key:
             production = self._views.store.paths.production
-            self._table = key, table_model(view, self._best_of(view), verdicts, releases, production)
+            self._table = key, table_model(view, self._sums_of(view).best, verdicts, releases, production)
         return self._table[1]
 
     def _all_releases(self) -> tuple[ReleaseLine, ...]:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptop.host.terminal import clean
 from ckptop.host.units import distinct_decimals
@@ -26,11 +27,24 @@ LARGEST_NUMBER = 1e300
 """Of a configuration; a stranger's whole number may be larger than any float."""
 
 
-def run_row(
-    view: RunView, best: CheckpointInfo | None, trend: tuple[float, ...], problem: str | None, why: str | None
-) -> RunRow:
+class Sums(NamedTuple):
+    """What the checkpoints of a run come to."""
+
+    best: CheckpointInfo | None
+    size_bytes: int
+    """What they hold, each inode once."""
+    pinned: bool
+    """Whether one of them is."""
+
+
+def sums_of(view: RunView) -> Sums:
+    """Sum up the checkpoints of a run."""
+    return Sums(view.best, view.size_bytes, any(info.pinned for info in view.checkpoints))
+
+
+def run_row(view: RunView, sums: Sums, trend: tuple[float, ...], problem: str | None, why: str | None) -> RunRow:
     """The line of a run; `problem` goes before the view's own, and `why` is what ended it or makes it ill."""
-    record, status = view.record, view.status
+    record, status, best = view.record, view.status, sums.best
     said = problem or view.problem
     pid = status.process.pid if status is not None and status.process.host == os.uname().nodename else None
     return RunRow(
@@ -51,9 +65,9 @@ def run_row(
         sweep=clean(record.sweep, TEXT_LIMIT) if record is not None and record.sweep else None,
         epoch=status.epoch if status is not None else 0,
         values=_values(view),
-        pinned=any(info.pinned for info in view.checkpoints),
+        pinned=sums.pinned,
         checkpoints=len(view.checkpoints),
-        size_bytes=view.size_bytes,
+        size_bytes=sums.size_bytes,
         trend=trend,
         created=record.created if record is not None else 0.0,
         root=str(view.root.absolute()),

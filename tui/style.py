@@ -25,10 +25,10 @@ ModalScreen { align: center middle; background: $background 70%; }
 #plan-chart { height: 6; background: $panel; margin: 0 1 0 0; }
 #menu { height: 8; }
 #commands { height: 14; }
-HelpScreen, WhyScreen, PageScreen { background: $background; }
+HelpScreen, WhyScreen, PageScreen, TrashScreen { background: $background; }
 #keys { width: 100%; height: 100%; }
-WhyScreen, PageScreen { layout: vertical; align: left top; }
-#page { width: 100%; height: 1fr; }
+WhyScreen, PageScreen, TrashScreen { layout: vertical; align: left top; }
+#page, #trash { width: 100%; height: 1fr; }
 
 ToastRack { overflow-y: hidden; }
 Toast {
