@@ -37,7 +37,7 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize("theme", [theme for theme in THEMES if not theme.ansi], ids=lambda theme: theme.name)
 def test_text_stands_out_from_every_ground_it_is_written_on(theme: Theme) -> None:
     palette = palette_of(theme)
 

@@ -165,7 +165,7 @@ async def test_best_tells_its_direction(dashboard: Dashboard) -> None:
     lines = dashboard.text("#runs").splitlines()
 
     assert "41.2↓" in next(line for line in lines if "alone" in line)
-    assert "0.9↑" in next(line for line in lines if "lrs-0002" in line)
+    assert "0.900↑" in next(line for line in lines if "lrs-0002" in line)
 
 
 async def test_runs_are_sorted_by_the_disk_they_use(dashboard: Dashboard) -> None:

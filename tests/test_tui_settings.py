@@ -81,7 +81,8 @@ def test_everything_can_be_set_at_once(tmp_path: Path) -> None:
         ('[keys]\nruns.resume = "q"', "line 2: 'q' is the key of app.quit already"),
         ('[keys]\nruns.resume = "?"', "line 2: '?' is the key of main.help already"),
         ('[keys]\nruns.resume = "Z"\nruns.promote = "Z"', "is the key of runs."),
-        ("theme = ", "line 1, column 9"),
+        ("\ntheme = ", " line 2: Invalid value"),
+        ("theme = x", " line 1, column 9: Invalid value"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line_and_the_nearest_name(tmp_path: Path, content: str, said: str) -> None:

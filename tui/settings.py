@@ -70,15 +70,19 @@ def read_settings(path: Path, *, themes: Collection[str], check_keys: CheckKeys)
         text = raw.decode()
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: {_toml_error(error)}") from None
+        raise UsageError(f"{path}{_toml_error(error, raw)}") from None
     return _Reader(path, text).settings(found, themes, check_keys)
 
 
-def _toml_error(error: Exception) -> str:
-    """`line 3, column 8: Invalid value`, as the other errors begin."""
+def _toml_error(error: Exception, raw: bytes) -> str:
+    """` line 3, column 8: Invalid value`, as the other errors go on."""
     said = clean(str(error), 200)
     place = re.search(r" \(at (line \d+, column \d+|end of document)\)$", said)
-    return f"{place[1]}: {said[: place.start()]}" if place else said
+    if place is None:
+        return f": {said}"
+    last_line = len(raw.splitlines())
+    where = place[1] if place[1].startswith("line") else f"line {last_line}"
+    return f" {where}: {said[: place.start()]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,14 +127,14 @@ class Dialog(ModalScreen[T | None], Generic[T]):
 def shown_command(
     arguments: Sequence[str], store: Path, width: int = SHEET_WIDTH - 4, *, tail: str = "", most: int = 2
 ) -> list[Line]:
-    """`$ ckptop …` on two lines, or as many as are given; the store is named where it is not the default.
+    """`$ ckptop …` on two lines, or on more where that many are given; the store is named where it is not the default.
 
     Args:
         arguments: Words behind `ckptop`, quoted where that is needed.
         store: The store.
         width: Cells of a line.
         tail: What follows, as a shell reads it.
-        most: Lines.
+        most: Lines it may take.
     """
     default = Path(os.environ.get("CKPTOP_STORE") or "./runs")
     where = [] if store in (default, default.resolve()) else ["--store", str(store)]
@@ -144,7 +144,7 @@ def shown_command(
         if cell_width(rows[-1]) + 1 + cell_width(word) > width and len(rows) < most:
             rows.append("  ")
         rows[-1] += " " + word
-    rows += [""] * (most - len(rows))
+    rows += [""] * (2 - len(rows))
     return [Line((Span(shorten_right(row, width), "muted"),)) for row in rows]
 
 

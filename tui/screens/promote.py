@@ -31,7 +31,8 @@ PARTS = ("patch", "minor", "major")
 DEFAULT_PART = 1
 TARGETS = ("milestone", "production")
 CHECKING = "checking its bytes…"
-COMMAND_ROWS = 4
+COMMAND_ROWS = 6
+"""At most: a requirement and a card make it long."""
 
 
 class Promotion(NamedTuple):
@@ -78,7 +79,7 @@ class PromoteScreen(Dialog[Promotion]):
             Text([Line()]),
             Text([Line(), Line()], id="values"),
             Text([Line()], id="problem"),
-            Text([Line()] * COMMAND_ROWS, id="command"),
+            Text([Line(), Line()], id="command"),
         ]  # fmt: skip
 
     def on_mount(self) -> None:
