@@ -107,7 +107,7 @@ class Loop:
             self._rng_state = None
         self._pace.restart()
         while progress.batch < self._batches.batch_count:
-            if not self._run.inbox.is_empty:  # else the block alone would cost as much as a line of the log
+            if self._run.inbox.has_news:  # else the block alone would cost as much as a line of the log
                 with self._pace.aside():
                     self._run.obey(save=self._save_now, change=self._steer, tell=self._console.say)
             if self._run.should_stop:
