@@ -110,7 +110,7 @@ def test_many_classes_are_drawn_without_text() -> None:
 
 
 def test_the_worst_mistake_is_said_in_words() -> None:
-    assert worst_confusion([[9, 1, 0], [0, 5, 3], [0, 0, 7]], ["a", "b", "c"]) == "b was taken for c 3 times"
+    assert worst_confusion([[9, 1, 0], [0, 5, 3], [0, 0, 7]], ["a", "b", "c"]) == "b was taken for c (3 times)"
     assert worst_confusion([[9, 0], [0, 5]], ["a", "b"]) == "no mistake at all"
 
 

@@ -49,7 +49,7 @@ def worst_confusion(counts: Counts, names: Sequence[str]) -> str:
         (counts[true][taken], true, taken) for true in range(len(names)) for taken in range(len(names)) if true != taken
     )
     times = f"{number} time{'s' * (number != 1)}"
-    return f"{names[true]} was taken for {names[taken]} {times}" if number else "no mistake at all"
+    return f"{names[true]} was taken for {names[taken]} ({times})" if number else "no mistake at all"
 
 
 def draw_confusion(counts: Counts, names: Sequence[str]) -> bytes:
