@@ -397,6 +397,19 @@ def test_fewer_epochs_than_are_done_are_refused(tmp_path: Path) -> None:
         run_training(tmp_path, name="mine", resume="auto", epochs="1")
 
 
+def test_fewer_epochs_than_a_complete_run_has_are_refused_to_a_person_and_not_to_a_job_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that is started again says what it said before the run was extended; a person means it."""
+    run_training(tmp_path, name="mine", epochs="2")
+
+    assert run_training(tmp_path, name="mine", resume="auto", epochs="1") == 0
+    request = ResumeRequest(store=str(tmp_path), run="mine", overrides={"epochs": "1"})
+    monkeypatch.setenv(RESUME_VARIABLE, encode_request(request))
+    with pytest.raises(UsageError, match="mine has done 2 epochs; --epochs 1 is behind it"):
+        run_training(tmp_path, name="mine")
+
+
 def test_a_run_of_another_task_is_not_resumed(tmp_path: Path) -> None:
     run_training(tmp_path, name="mine", epochs="1")
 

@@ -103,6 +103,19 @@ def require_samples(task: Task[Any], data: object) -> None:
             raise DataError(f"the {part} part of the data is empty; the task's load() must put samples into all three")
 
 
+def refuse_fewer_epochs(name: str, done: int, config: TrainConfig[Any]) -> None:
+    """Refuse a run to end before where it stands.
+
+    Raises:
+        UsageError: It has `done` more epochs than the configuration wants.
+    """
+    if done > config.epochs:
+        raise UsageError(
+            f"{name} has done {done} epochs; --epochs {config.epochs} is behind it: ask for at least {done}, or go "
+            f"back to an earlier checkpoint too"
+        )
+
+
 def evaluation_loader(samples: Samples, config: TrainConfig[Any], device: Device) -> EpochLoader:
     """A part of the data in its own order, as it is; what is in memory anyway needs no workers."""
     batches = Batches(count_samples(samples), config.batch_size)
@@ -173,8 +186,7 @@ def _load(run: Run, parts: Parts) -> tuple[Progress, dict[str, Any] | None]:
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)  # the configuration decides, not what was saved
     progress = progress_of(state, path.name, config, parts.train.batches)
-    if progress.epoch - 1 > config.epochs:
-        raise UsageError(f"{run.name} has done {progress.epoch - 1} epochs; --epochs {config.epochs} is behind it")
+    refuse_fewer_epochs(run.name, progress.epoch - 1, config)
     rng.restore_threads(state["rng"], config.threads)
     if state["loader"]["seed"] != config.seed:  # a fork with its own
         return progress, None

@@ -80,6 +80,8 @@ class Settled:
     """What a run that goes on learning on other data began with."""
     origin: str | None = None
     """The run that was there before this attempt: itself, or what it was forked from; None for a new one."""
+    is_own_wish: bool = False
+    """As in `TrainOptions`."""
 
 
 def settle(options: TrainOptions, task: Task[Any]) -> Settled:
@@ -130,7 +132,7 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
     choose_metric(task, config)
     return Settled(
         store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes,
-        continues=continues, origin=origin,
+        continues=continues, origin=origin, is_own_wish=options.is_own_wish,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ckptop.store.records import DataSource, Parent
 from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
-from ckptop.trainer.build import assemble, require_samples, restore
+from ckptop.trainer.build import assemble, refuse_fewer_epochs, require_samples, restore
 from ckptop.trainer.config import as_dict, dotted, layered
 from ckptop.trainer.console import Console
 from ckptop.trainer.continual import (
@@ -127,6 +127,8 @@ def _done_already(settled: Settled, stream: TextIO | None) -> Outcome | None:
     if view.state != "finished" or view.latest is None:
         return None
     epochs = view.latest.epoch
+    if settled.is_own_wish:  # a job script that is started again says what it said before the run was extended
+        refuse_fewer_epochs(view.name, epochs, settled.config)
     event = last_event(view.paths.events, ("finished",))
     stopped_early = event is not None and event.details.get("stopped_early") is True
     if epochs < settled.config.epochs and (settled.changed or not stopped_early):
