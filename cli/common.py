@@ -81,16 +81,22 @@ def print_json(value: object) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
     """Print columns two spaces apart; `right` names the right-aligned ones. Cells are cleaned."""
-    cells = [head, *([clean(cell) for cell in row] for row in rows)]
-    columns = [_padded(column, to_right=place in right) for place, column in enumerate(zip(*cells, strict=True))]
+    columns = [
+        _padded(_cleaned(column), to_right=place in right) for place, column in enumerate(zip(head, *rows, strict=True))
+    ]
     click.echo("\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True)))
+
+
+def _cleaned(cells: Sequence[str]) -> Sequence[str]:
+    text = "".join(cells)  # at once: ten thousand rows have eighty thousand cells
+    return cells if text.isascii() and text.isprintable() else [clean(cell) for cell in cells]
 
 
 def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
     """The cells of a column, all as wide as the widest."""
     from ckptop.host.units import cell_width
 
-    widths = [cell_width(cell) for cell in cells]
+    widths = list(map(cell_width, cells))
     most = max(widths)
     if to_right:
         return [" " * (most - width) + cell for cell, width in zip(cells, widths, strict=True)]

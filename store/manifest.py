@@ -37,7 +37,7 @@ class LogMark(Record, frozen=True, kw_only=True):
     xxh3_128: str
 
 
-class Manifest(Sealed, frozen=True, kw_only=True):
+class Manifest(Sealed, frozen=True, kw_only=True, gc=False):
     """`<checkpoint>.json`, in place before the `.pt` is renamed to its committed name.
 
     Metric values are numbers, or the strings "NaN", "Infinity", "-Infinity".
@@ -79,8 +79,9 @@ class Manifest(Sealed, frozen=True, kw_only=True):
 
     def metric(self, name: str) -> float | None:
         """The value of `name`, NaN included, or None where neither the training nor an evaluation recorded it."""
-        if name in self.metrics:
-            return to_number(self.metrics[name])
+        value = self.metrics.get(name)
+        if value is not None:
+            return value if type(value) is float else to_number(value)
         value = self.evaluations.get(name)
         return to_number(value) if value is not None and is_number(value) else None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ckptop.host.units import format_duration
-from ckptop.store.checkpoint_info import CheckpointInfo, best_of, latest_of, metric_mode
+from ckptop.store.checkpoint_info import CheckpointInfo, best_first, best_of, latest_of, metric_mode
 from ckptop.store.errors import UsageError
 from ckptop.store.manifest import Ranking, Tier
 from ckptop.store.records import Metric, Mode
@@ -114,16 +114,17 @@ def plan(checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], prot
         policies: Joined by OR. A tier that none names is kept whole.
         protection: Always kept.
     """
-    reasons: dict[str, list[str]] = {info.key: [] for info in checkpoints}
+    newest_first = sorted(checkpoints, key=lambda info: info.order, reverse=True)
+    reasons: dict[str, list[str]] = {info.key: [] for info in newest_first}
     for policy in policies:
-        for key, reason in _kept_by(policy, checkpoints):
+        for key, reason in _kept_by(policy, newest_first):
             reasons[key].append(reason)
     for key, reason in _protected(checkpoints, policies, protection):
         reasons[key].insert(0, reason)
     kept, deleted = [], []
-    for info in sorted(checkpoints, key=lambda info: info.order, reverse=True):
-        if reasons[info.key]:
-            kept.append(Kept(info, tuple(dict.fromkeys(reasons[info.key]))))
+    for info in newest_first:
+        if why := reasons[info.key]:
+            kept.append(Kept(info, tuple(dict.fromkeys(why))))
         else:
             deleted.append(Deleted(info, _why_deleted(info, policies)))
     kept_inodes = {item.info.inode: item.info.size_bytes for item in kept}
@@ -140,9 +141,9 @@ def plan(checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], prot
     )
 
 
-def _kept_by(policy: Policy, checkpoints: Iterable[CheckpointInfo]) -> Iterable[tuple[str, str]]:
+def _kept_by(policy: Policy, newest_first: Iterable[CheckpointInfo]) -> Iterable[tuple[str, str]]:
     for tier in policy.tiers:
-        members = sorted((c for c in checkpoints if c.tier == tier), key=lambda c: c.order, reverse=True)
+        members = [info for info in newest_first if info.tier == tier]
         if policy.keep_last:
             for info in members[: policy.keep_last]:
                 yield info.key, f"in the last {policy.keep_last}"
@@ -178,16 +179,11 @@ def _spaced(oldest_first: Iterable[CheckpointInfo], spacing_seconds: float) -> I
             yield info.key, f"one every {format_duration(spacing_seconds)}"
 
 
-def _best(members: Iterable[CheckpointInfo], n: int, metric: str, mode: Mode | None) -> Iterable[tuple[str, str]]:
-    remaining = list(members)
-    for info in remaining:
+def _best(members: Sequence[CheckpointInfo], n: int, metric: str, mode: Mode | None) -> Iterable[tuple[str, str]]:
+    for info in members:
         if info.metric(metric) is None:
             yield info.key, f"{metric} is not recorded"
-    for place in range(n):
-        best = best_of(remaining, metric, mode or metric_mode(metric))
-        if best is None:
-            return
-        remaining.remove(best)
+    for place, best in enumerate(best_first(members, metric, mode or metric_mode(metric), n)):
         yield best.key, f"best {metric}" if place == 0 else f"in the best {n} by {metric}"
 
 

@@ -63,7 +63,9 @@ def _left_over(paths: CheckpointPaths) -> Iterator[CheckpointInfo]:
             except (StoreError, OSError):
                 continue
             if manifest.file == path.name:
-                yield CheckpointInfo(path, tier, manifest, None, (0, 0), manifest.size_bytes, manifest.time)
+                yield CheckpointInfo(
+                    path.parent, path.name, tier, manifest, None, (0, 0), manifest.size_bytes, manifest.time
+                )
 
 
 def _standing(view: RunView, problems: list[str]) -> list[CheckpointInfo]:

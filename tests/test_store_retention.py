@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,10 @@ def checkpoint(
         pinned=PIN if pinned else None, forks=list(forks),
     )  # fmt: skip
     identity = (1, epoch if inode is None else inode)
-    path = Path("/run") / tier / name
-    return CheckpointInfo(path, tier, manifest if readable else None, None, identity, size_bytes, float(epoch))
+    directory = Path("/run") / tier
+    return CheckpointInfo(
+        directory, name, tier, manifest if readable else None, None, identity, size_bytes, float(epoch)
+    )
 
 
 def kept(decided: Plan) -> list[int]:
@@ -304,7 +305,7 @@ def saved_at(*times: float) -> list[CheckpointInfo]:
     for epoch, when in enumerate(times, start=1):
         info = checkpoint(epoch)
         assert info.manifest is not None
-        found.append(replace(info, manifest=msgspec.structs.replace(info.manifest, time=when)))
+        found.append(msgspec.structs.replace(info, manifest=msgspec.structs.replace(info.manifest, time=when)))
     return found
 
 
@@ -347,7 +348,13 @@ def test_bytes_that_something_else_holds_are_freed_later_or_never() -> None:
     """A name in the trash holds them until it is purged, a live milestone for good."""
     alone, linked, shared = checkpoint(1), checkpoint(2), checkpoint(3, inode=33)
     milestone = checkpoint(3, 0.5, tier="milestone", inode=33)
-    in_trash_too = [alone, replace(linked, link_count=2), replace(shared, link_count=2), milestone, checkpoint(4)]
+    in_trash_too = [
+        alone,
+        msgspec.structs.replace(linked, link_count=2),
+        msgspec.structs.replace(shared, link_count=2),
+        milestone,
+        checkpoint(4),
+    ]
 
     decided = plan(in_trash_too, [Policy(keep_last=1)], Protection())
 
@@ -356,8 +363,8 @@ def test_bytes_that_something_else_holds_are_freed_later_or_never() -> None:
 
 
 def test_two_names_that_both_go_are_freed_once_and_at_once() -> None:
-    training = replace(checkpoint(1, inode=7), link_count=2)
-    milestone = replace(checkpoint(1, 0.1, tier="milestone", inode=7), link_count=2)
+    training = msgspec.structs.replace(checkpoint(1, inode=7), link_count=2)
+    milestone = msgspec.structs.replace(checkpoint(1, 0.1, tier="milestone", inode=7), link_count=2)
     rules = [Policy(keep_last=1, tiers=("training", "milestone"))]
 
     decided = plan(

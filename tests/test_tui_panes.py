@@ -36,8 +36,9 @@ RUNS = (
 
 
 def checkpoint(epoch: int, *, tier: str = "training", mark: str = "", problem: str | None = None) -> CheckpointRow:
-    path = Path(f"/store/run/checkpoints/{tier}/checkpoint_epoch_{epoch:04d}_step_{epoch * 24:08d}.pt")
-    info = CheckpointInfo(path, "training", None, None, (1, epoch), 13_002_342, NOW - 60 * epoch)
+    directory = Path(f"/store/run/checkpoints/{tier}")
+    name = f"checkpoint_epoch_{epoch:04d}_step_{epoch * 24:08d}.pt"
+    info = CheckpointInfo(directory, name, "training", None, None, (1, epoch), 13_002_342, NOW - 60 * epoch)
     return CheckpointRow(
         info=info, key=info.key, tier=tier, mark=mark, epoch=epoch, step=epoch * 24, values=(0.9812, 0.0887),
         size_bytes=13_002_342, time=NOW - 60 * epoch, problem=problem,

@@ -116,6 +116,7 @@ def table_model(
     best_key = best.key if best is not None else None
     latest_key = latest.key if latest is not None else None
     rows = [_row(info, names, best_key, latest_key, verdicts.get(info.key)) for info in reversed(view.checkpoints)]
+    decimals = tuple(_decimals([row.values[place] for row in rows]) for place in range(len(names)))
     if releases:
         rows += [_release_row(release, names, production) for release in releases]
         rows.sort(key=lambda row: (row.epoch, row.step, row.time), reverse=True)
@@ -123,7 +124,7 @@ def table_model(
     return CheckpointTableModel(
         rows=tuple(rows),
         columns=tuple(_column_title(name, names) for name in names),
-        decimals=tuple(_decimals(view, name) for name in names),
+        decimals=decimals,
         best_column=best_column,
         size_bytes=view.size_bytes + sum(release.size_bytes for release in releases),
         tiers=_tiers(rows),
@@ -149,25 +150,25 @@ def _row(
     latest_key: str | None,
     verdict: Verdict | None,
 ) -> CheckpointRow:
-    problem = (verdict.problem if verdict is not None else None) or info.problem
+    problem, key = (verdict.problem if verdict is not None else None) or info.problem, info.key
     if problem is None and info.manifest is not None and info.manifest.size_bytes != info.size_bytes:
         problem = f"{info.size_bytes:,} bytes on disk, {info.manifest.size_bytes:,} in its manifest"
     if problem is not None:
         mark = "bad"
-    elif info.key == best_key:
+    elif key == best_key:
         mark = "best"
     elif info.pinned:
         mark = "pin"
     else:
-        mark = "latest" if info.key == latest_key else ""
+        mark = "latest" if key == latest_key else ""
     return CheckpointRow(
         info=info,
-        key=info.key,
+        key=key,
         tier=info.tier,
         mark=mark,
         epoch=info.epoch,
         step=info.step,
-        values=tuple(info.metric(name) for name in names),
+        values=tuple([info.metric(name) for name in names]),
         size_bytes=info.size_bytes,
         time=info.time,
         problem=clean(short_problem(problem, info), TEXT_LIMIT) if problem is not None else None,
@@ -182,8 +183,8 @@ def short_problem(problem: str, info: CheckpointInfo) -> str:
 
 
 def _release_row(release: ReleaseLine, names: Sequence[str], production: Path) -> CheckpointRow:
-    path = production / Path(release.file).name
-    info = CheckpointInfo(path, "production", None, None, (0, 0), release.size_bytes, release.time)
+    name = Path(release.file).name
+    info = CheckpointInfo(production, name, "production", None, None, (0, 0), release.size_bytes, release.time)
     return CheckpointRow(
         info=info,
         key=info.key,
@@ -214,11 +215,9 @@ def _column_title(name: str, names: Sequence[str]) -> str:
     return clean(name if clashes else short, TEXT_LIMIT)
 
 
-def _decimals(view: RunView, name: str) -> int:
+def _decimals(column: Sequence[float | None]) -> int:
     """Enough to tell the best from its runner-up, whichever end is best."""
-    values = sorted({
-        value for info in view.checkpoints if (value := info.metric(name)) is not None and math.isfinite(value)
-    })  # fmt: skip
+    values = sorted({value for value in column if value is not None and math.isfinite(value)})
     if len(values) < 2:
         return distinct_decimals(None, None)
     return max(distinct_decimals(values[-1], values[-2]), distinct_decimals(values[0], values[1]))
