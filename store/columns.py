@@ -7,7 +7,7 @@ changes is a new array, so that a view never changes under its holder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,22 @@ class Rows:
         return Rows(self.number[which], self.step[which], self.time[which], self.epoch[which])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameParts:
+    """The arrays of lines that carry the same metrics, for keeping them elsewhere and taking them back."""
+
+    names: tuple[str, ...]
+    count: int
+    """Rows; what an array has beyond them is room for more."""
+    arrays: tuple[NDArray[Any], ...]
+    """Of `part_types`, in its order."""
+
+
+def part_types(metrics: int) -> list[np.dtype[Any]]:
+    """Types of the arrays of a frame: number, step, time, epoch, whether abandoned, and one a metric."""
+    return [np.dtype(kind) for kind in (np.int64, np.int64, np.float64, np.int32, np.bool_, *[np.float64] * metrics)]
+
+
 class MetricTable:
     """All metrics of a log."""
 
@@ -57,6 +73,24 @@ class MetricTable:
         self._frames_of: dict[str, list[_Frame]] = {}
         self._versions: dict[str, int] = {}
         self._merged: dict[str, tuple[int, Columns]] = {}
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[FrameParts]) -> MetricTable:
+        """A table of these rows, which go on in their arrays: those must be its own to write."""
+        table = cls()
+        for part in parts:
+            table._add(_Frame.of_parts(part), part.names)
+            table._versions |= dict.fromkeys(part.names, 1)
+        return table
+
+    def parts(self) -> list[FrameParts]:
+        """All there is, read-only."""
+        return [frame.parts(names) for names, frame in self._frames.items()]
+
+    def _add(self, frame: _Frame, names: tuple[str, ...]) -> None:
+        self._frames[names] = frame
+        for name in names:
+            self._frames_of.setdefault(name, []).append(frame)
 
     @property
     def names(self) -> list[str]:
@@ -76,9 +110,8 @@ class MetricTable:
                 for name in names:
                     self.extend(rows, {name: values[name]})
                 return
-            frame = self._frames[names] = _Frame(names)
-            for name in names:
-                self._frames_of.setdefault(name, []).append(frame)
+            frame = _Frame(names)
+            self._add(frame, names)
         frame.extend(rows, values)
         for name in names:
             self._versions[name] = self.version(name) + 1
@@ -124,9 +157,13 @@ class MetricTable:
 class _Grown:
     """A column that grows; capacity doubles, and what is not yet written takes no memory from the system."""
 
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._data: NDArray[Any] = np.empty(_FIRST_ROWS, dtype)
-        self.count = 0
+    def __init__(self, data: NDArray[Any], count: int = 0) -> None:
+        self._data = data
+        self.count = count
+
+    @classmethod
+    def empty(cls, dtype: type[np.generic]) -> _Grown:
+        return cls(np.empty(_FIRST_ROWS, dtype))
 
     def extend(self, items: NDArray[Any]) -> None:
         end = self.count + len(items)
@@ -145,13 +182,30 @@ class _Frame:
     """Rows that carry the same metrics."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self.number = _Grown(np.int64)
-        self.step = _Grown(np.int64)
-        self.time = _Grown(np.float64)
-        self.epoch = _Grown(np.int32)
-        self.values = {name: _Grown(np.float64) for name in names}
+        self.number = _Grown.empty(np.int64)
+        self.step = _Grown.empty(np.int64)
+        self.time = _Grown.empty(np.float64)
+        self.epoch = _Grown.empty(np.int32)
+        self.values = {name: _Grown.empty(np.float64) for name in names}
         self._abandoned: NDArray[np.bool_] = np.empty(0, np.bool_)
-        """Of the rows up to the last going back; later ones are not abandoned."""
+        """Of the rows up to the last going back, at least; later ones are not abandoned."""
+
+    @classmethod
+    def of_parts(cls, part: FrameParts) -> _Frame:
+        frame = cls(())
+        number, step, time, epoch, abandoned, *values = part.arrays
+        frame.number, frame.step, frame.time, frame.epoch = (
+            _Grown(array, part.count) for array in (number, step, time, epoch)
+        )
+        frame.values = {name: _Grown(array, part.count) for name, array in zip(part.names, values, strict=True)}
+        frame._abandoned = abandoned[: part.count]
+        return frame
+
+    def parts(self, names: tuple[str, ...]) -> FrameParts:
+        own = (self.number, self.step, self.time, self.epoch)
+        values = (self.values[name].view() for name in names)
+        arrays = (*(column.view() for column in own), self.abandoned(), *values)
+        return FrameParts(names, self.step.count, arrays)
 
     def extend(self, rows: Rows, values: Mapping[str, NDArray[np.float64]]) -> None:
         self.number.extend(rows.number)
@@ -165,13 +219,16 @@ class _Frame:
         """Whether that changed anything."""
         before = self.abandoned()
         after = before | (self.step.view() > from_step)
-        self._abandoned = after
+        self._abandoned = _read_only(after)
         return bool((after != before).any())
 
     def abandoned(self) -> NDArray[np.bool_]:
-        mask = np.zeros(self.step.count, np.bool_)
-        mask[: len(self._abandoned)] = self._abandoned
-        return mask
+        """Of every row, read-only; one array for all metrics."""
+        if len(self._abandoned) < self.step.count:
+            mask = np.zeros(self.step.count, np.bool_)
+            mask[: len(self._abandoned)] = self._abandoned
+            self._abandoned = _read_only(mask)
+        return self._abandoned
 
     def columns(self, name: str) -> Columns:
         return Columns(
@@ -179,12 +236,12 @@ class _Frame:
             self.values[name].view(),
             self.time.view(),
             self.epoch.view(),
-            _read_only(self.abandoned()),
+            self.abandoned(),
         )
 
     def newest(self) -> int | None:
         """Index of the last row that is not abandoned."""
-        if self.step.count > len(self._abandoned):
+        if self.step.count > len(self._abandoned) or not self._abandoned[-1]:
             return self.step.count - 1
         kept = np.flatnonzero(~self._abandoned)
         return int(kept[-1]) if len(kept) else None

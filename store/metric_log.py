@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckptop.store.attempts import AttemptLine, attempt_lines, attempt_of, last_attempt_line
-from ckptop.store.columns import Columns, MetricTable, Rows
+from ckptop.store.columns import Columns, FrameParts, MetricTable, Rows
 from ckptop.store.metric_lines import (
     ABSENT,
     OWN_FIELDS,
@@ -28,7 +28,7 @@ from ckptop.store.metric_lines import (
     to_column,
     to_finite,
 )
-from ckptop.store.tail import LineTail
+from ckptop.store.tail import LineTail, Place
 
 __all__ = ["AttemptLine", "Columns", "MetricLog", "attempt_lines", "last_attempt_line"]
 
@@ -40,6 +40,19 @@ _MAX_FIELDS = 128
 _SLOW_LINES = 32
 """A piece this small is read line by line."""
 _OWN_COLUMNS = (("step", np.int64), ("epoch", np.float64), ("time", np.float64))
+
+
+class LogState(NamedTuple):
+    """All that was read of a log, for keeping it elsewhere and going on from there."""
+
+    place: Place
+    lines: int
+    bad_lines: int
+    first_bad: str | None
+    attempts: tuple[AttemptLine, ...]
+    fields: tuple[str, ...]
+    """Names of metrics in the order they came."""
+    parts: tuple[FrameParts, ...]
 
 
 class MetricLog:
@@ -60,18 +73,47 @@ class MetricLog:
         self._fields: dict[str, None] = {}  # the order of names, and so of the columns of a frame
         self._schema: LineSchema | None = None
 
+    @classmethod
+    def going_on(cls, path: Path, state: LogState) -> MetricLog:
+        """The log at `path`, read as far as `state` says; a poll finds out if the file is another one by now.
+
+        Args:
+            path: The file.
+            state: What was read of it; the arrays are the log's from now on, to write into.
+        """
+        log = cls(path)
+        log._tail.go_on_from(state.place)
+        log._table = MetricTable.of_parts(state.parts)
+        log._lines, log.bad_lines, log.first_bad = state.lines, state.bad_lines, state.first_bad
+        log._attempts, log._fields = list(state.attempts), dict.fromkeys(state.fields)
+        return log
+
+    @property
+    def state(self) -> LogState | None:
+        """What was read so far, the arrays read-only; None where it cannot be gone on from."""
+        place = self._tail.place
+        if place is None:
+            return None
+        parts, attempts = tuple(self._table.parts()), tuple(self._attempts)
+        return LogState(place, self._lines, self.bad_lines, self.first_bad, attempts, tuple(self._fields), parts)
+
+    @property
+    def read_bytes(self) -> int:
+        """How much of the file was read."""
+        return self._tail.offset
+
     def poll(self, limit_bytes: int | None = None) -> bool:
         """Read what was appended since; True if anything changed.
 
         Args:
             limit_bytes: Stop after about so much, for a reader that must not be late; then `is_behind`. Default: none.
         """
-        changed, read_bytes = False, 0
-        while (limit_bytes is None or read_bytes < limit_bytes) and (lines := self._tail.poll()):
+        changed, done_bytes = False, 0
+        while (limit_bytes is None or done_bytes < limit_bytes) and (lines := self._tail.poll()):
             if self._tail.generation != self._generation:
                 self._restart()
             self._read(lines)
-            changed, read_bytes = True, read_bytes + len(lines)
+            changed, done_bytes = True, done_bytes + len(lines)
         if self._tail.generation != self._generation:  # cut to nothing
             self._restart()
             changed = True

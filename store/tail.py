@@ -10,12 +10,24 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 CHUNK_BYTES = 1 << 20
 """Most bytes a poll hands over; a longer line is handed over cut short, and so counts as one bad line."""
 
 _MARK_BYTES = 64
 _CUT_BYTES = 64
+
+
+class Place(NamedTuple):
+    """How far a file was read, and what tells that it is still that file."""
+
+    device: int
+    inode: int
+    offset: int
+    """Bytes read; a line begins there."""
+    mark: bytes
+    """The last bytes before it."""
 
 
 class LineTail:
@@ -69,6 +81,18 @@ class LineTail:
                     self._skip_to_end(descriptor, found)
             finally:
                 os.close(descriptor)
+
+    @property
+    def place(self) -> Place | None:
+        """Where to go on another time; None before anything was read, or in the midst of a line."""
+        if self._identity is None or self._is_skipping:
+            return None
+        return Place(*self._identity, self.offset, self._mark)
+
+    def go_on_from(self, place: Place) -> None:
+        """Count what is before `place` as handed over; the next poll finds out if the file is another one by now."""
+        self._identity, self._drained = (place.device, place.inode), None
+        self.offset, self._mark, self._is_skipping = place.offset, place.mark, False
 
     @property
     def is_behind(self) -> bool:
