@@ -17,6 +17,7 @@ from ckptop.store.layout import RunPaths, manifest_path
 from ckptop.store.manifest import encode
 from ckptop.store.records import Status
 from ckptop.store.views import read_run
+from ckptop.tui import logs
 from ckptop.tui.look import Asked, StoreLook
 from ckptop.tui.model import RunRow, Snapshot, Verdict
 
@@ -69,6 +70,24 @@ def test_the_first_look_shows_runs_and_checkpoints_without_any_log(look: StoreLo
     assert snapshot.detail.row.name == "digits-cnn"
     assert snapshot.detail.table.rows
     assert snapshot.detail.curves is None
+
+
+def test_the_checkpoints_of_a_run_are_shown_before_its_long_log_is_read(
+    look: StoreLook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look.read(ALL)
+    monkeypatch.setattr(logs, "LONG_BYTES", 100)
+
+    first = look.read(Asked(selected="diabetes"))
+    was_behind = look.is_behind
+    second = look.read(Asked(selected="diabetes"))
+
+    assert first.detail is not None
+    assert second.detail is not None
+    assert first.detail.table.rows
+    assert (first.detail.curves, was_behind) == (None, True)
+    assert second.detail.curves is not None
+    assert second.detail.table is first.detail.table
 
 
 def test_where_nothing_changed_the_very_same_snapshot_comes_back(look: StoreLook) -> None:
@@ -364,5 +383,6 @@ def test_a_huge_log_is_read_in_pieces(tmp_path: Path, clock: Clock, monkeypatch:
 
 def value_count(snapshot: Snapshot) -> int:
     assert snapshot.detail is not None
-    assert snapshot.detail.curves is not None
+    if snapshot.detail.curves is None:
+        return 0
     return sum(curve.value.size for group in snapshot.detail.curves.groups for curve in group.curves)

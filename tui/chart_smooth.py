@@ -15,6 +15,9 @@ from ckptop.tui.chart_series import LARGEST, Floats, Series
 EMA_BLOCK = 64
 """Values smoothed by one matrix row; larger blocks do more arithmetic, smaller ones more Python."""
 
+CHUNK = 1024 * EMA_BLOCK
+"""Values smoothed at once: what lies between takes little memory, and stays in the processor's cache."""
+
 
 class Ema:
     """Exponential moving average, bias-corrected as in Adam, that goes on where it stopped."""
@@ -93,7 +96,8 @@ class Smoother:
             average, buffer, size = Ema(smoothing), np.empty(wanted), 0
         if buffer.size < wanted:  # a quarter to spare: a growing run is rarely copied
             buffer = np.concatenate([buffer[:size], np.empty(wanted + wanted // 4 - size)])
-        buffer[size:wanted] = average.extend(series.y[size:])
+        for begin in range(size, wanted, CHUNK):
+            buffer[begin : min(begin + CHUNK, wanted)] = average.extend(series.y[begin : begin + CHUNK])
         self._known[series.name] = (smoothing, average, series.y, buffer)
         return buffer[:wanted]
 

@@ -6,19 +6,25 @@ is known: a hundred finished runs of a million steps would not fit in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptop.store.layout import RunPaths
 
 if TYPE_CHECKING:  # NumPy takes 0.1 s to import
+    from ckptop.store.metric_cache import MetricCache
     from ckptop.store.metric_log import MetricLog
     from ckptop.store.views import RunView
     from ckptop.tui.curves import Curves
 
-READ_BYTES = 32 * 1024 * 1024
-"""Of a log in one look: 0.2 s, after which what was read is shown."""
+READ_BYTES = 64 * 1024 * 1024
+"""Of a log in one look: 0.4 s, after which what was read is shown."""
+PIECE_BYTES = 4 * 1024 * 1024
+"""So often it is looked up whether a person wants something else by now."""
+
+LONG_BYTES = 1024 * 1024
+"""A log longer than this takes longer to read than the screen need stand still for."""
 
 TREND_POINTS = 16
 """Two a cell of the list's last column."""
@@ -30,7 +36,10 @@ Identity = tuple[int, int]
 class RunLogs:
     """Logs by run; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Nothing is read yet; `is_hurried` tells whether a person waits for something else."""
+        self._is_hurried = is_hurried
+        self._cache: MetricCache | None = None
         self._open: dict[str, MetricLog] = {}
         self._trends: dict[str, tuple[Identity, tuple[float, ...]]] = {}
         self._curves: dict[str, tuple[tuple[object, ...], Curves]] = {}
@@ -50,7 +59,9 @@ class RunLogs:
 
     def let_go(self, name: str) -> None:
         """Forget the values of a log; its trend stays known."""
-        self._open.pop(name, None)
+        log = self._open.pop(name, None)
+        if log is not None and self._cache is not None:
+            self._cache.keep(log)
 
     @property
     def followed(self) -> Mapping[str, MetricLog]:
@@ -61,14 +72,29 @@ class RunLogs:
         """The log of a run as far as it was read; None where there is none."""
         return self._open.get(name)
 
-    def _follow(self, name: str, root: Path) -> MetricLog:
-        from ckptop.store.metric_log import MetricLog
+    def is_long(self, name: str, root: Path) -> bool:
+        """Whether the log of a run is still to be read, and not at once."""
+        return name not in self._open and _identity(root)[0] > LONG_BYTES
 
+    def _follow(self, name: str, root: Path) -> MetricLog:
+        if self._cache is None:
+            from ckptop.store.metric_cache import MetricCache
+
+            self._cache = MetricCache()
         log = self._open.get(name)
         if log is None or log.path.parent != root:
-            log = self._open[name] = MetricLog(RunPaths(root).metrics)
-        log.poll(READ_BYTES)
+            log = self._open[name] = self._cache.open(RunPaths(root).metrics)
+        for _ in range(max(1, READ_BYTES // PIECE_BYTES)):
+            log.poll(min(PIECE_BYTES, READ_BYTES))
+            if not log.is_behind or self._is_hurried():
+                break
         return log
+
+    def keep(self) -> None:
+        """Keep what was read of long logs for another time."""
+        if self._cache is not None:
+            for log in self._open.values():
+                self._cache.keep(log)
 
     def is_trend_known(self, name: str, root: Path) -> bool:
         """Whether the trend of a run is that of its log as it is now."""

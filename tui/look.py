@@ -84,19 +84,22 @@ class StoreLook:
         self.root = root
         self.is_behind = False
         """Whether something is still to be read, so that the next look should not wait."""
+        self.is_hurried: Callable[[], bool] = lambda: False
+        """Asked in the midst of a long log: whether a person waits for something else."""
         self._shown_as = clean(shown_as)
         self._clock = clock
         self._sampler = sampler
         self._hardware: Hardware | None = None
         self._views = RunViews(Store(root))
         self._rows: dict[str, RunRow] = {}
-        self._logs = RunLogs()
+        self._logs = RunLogs(lambda: self.is_hurried())
         self._elsewhere = ElsewhereReader()
         self._log_problems: dict[str, str] = {}
         self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
         self._detail: RunDetail | None = None
         self._alerts: AlertBook | None = None
+        self._selected: str | None = None
         self._sums: dict[str, tuple[_SumsKey, Sums]] = {}
         self._last: tuple[tuple[object, ...], Snapshot] | None = None
 
@@ -122,13 +125,17 @@ class StoreLook:
         self.is_behind = self._views.unread > 0
         self._update_rows(changed.read)
         selected = asked.selected if asked.selected in self._rows else self._first()
+        with_alerts = with_logs  # what a person did about them must not get lost
+        if with_logs and self._is_long_and_new(selected):
+            with_logs, self.is_behind = False, True  # the checkpoints are shown before a long log is read
+        self._selected = selected
         if with_logs:
             self._read_logs(selected, asked)
             self._update_rows(frozenset())  # trends
-        self._detail = self._make_detail(selected, asked, now, with_logs=with_logs)
+        self._detail = self._make_detail(selected, asked, now)
         others = {name: self._views.get(name) for name in asked.overlaid if name != selected}
-        overlays = self._logs.all_curves(others) if with_logs else ()
-        alerts = self._read_alerts(asked, changed.read) if with_logs else None
+        overlays = self._logs.all_curves(others)
+        alerts = self._read_alerts(asked, changed.read) if with_alerts else None
         rows = tuple(self._rows.values())
         problem = self._views.problem or store.problem
         unread = self._views.unread
@@ -193,6 +200,11 @@ class StoreLook:
 
     # Logs.
 
+    def _is_long_and_new(self, selected: str | None) -> bool:
+        """Whether this is another run than before, whose log takes its time to read."""
+        view = self._views.get(selected) if selected is not None and selected != self._selected else None
+        return isinstance(view, RunView) and self._logs.is_long(view.name, view.root)
+
     def _read_logs(self, selected: str | None, asked: Asked) -> None:
         """Trends of the rows on screen, after the runs whose curves are shown, within the budget."""
         drawn = list(dict.fromkeys([*([selected] if selected else []), *asked.overlaid]))
@@ -224,6 +236,11 @@ class StoreLook:
             if name not in drawn and view.state not in LIVE_STATES:
                 self._logs.let_go(name)
 
+    def keep_logs(self) -> None:
+        """Keep what was read of long logs for another time; best done once the screen was told."""
+        if not self.is_behind:
+            self._logs.keep()
+
     # Alerts.
 
     def _read_alerts(self, asked: Asked, read: frozenset[str]) -> Alerts:
@@ -241,7 +258,7 @@ class StoreLook:
 
     # The selected run.
 
-    def _make_detail(self, name: str | None, asked: Asked, now: float, *, with_logs: bool) -> RunDetail | None:
+    def _make_detail(self, name: str | None, asked: Asked, now: float) -> RunDetail | None:
         view = self._views.get(name) if name is not None else None
         if name is None or view is None:
             return None
@@ -249,7 +266,7 @@ class StoreLook:
         if isinstance(view, Exception):
             return self._unchanged(RunDetail(row, root, (("problem", row.problem or ""),)))
         try:
-            log = self._logs.open_log(name) if with_logs else None
+            log = self._logs.open_log(name)
             metric = view.metric.name if view.metric is not None else None
             curves = self._logs.curves(name, log, metric) if log is not None else None
             last_values = last_values_of(log) if log is not None else {}

@@ -63,6 +63,7 @@ class StoreReader:
         self._deeds: list[Deed] = []
         self._is_asked = False
         self._is_stopped = False
+        self.look.is_hurried = lambda: self._is_asked or self._is_stopped
 
     def wake(self, names: Iterable[str] = ("",)) -> None:
         """These runs changed; the empty name is the store itself."""
@@ -107,10 +108,11 @@ class StoreReader:
 
     def run(self, post: Post) -> None:
         """Look, post, wait, until `stop`; what cannot be read is said in the snapshot, never raised."""
-        posted = self.look.read(
-            self._take(), with_logs=False
-        )  # the list first; curves need NumPy, which takes its time
+        posted = self.look.read(self._take(), with_logs=False)  # the list first: NumPy takes its time to import
         post(posted)
+        if self.look.is_behind:  # the rest of the list, before any curve
+            posted = self.look.read(self._take(), with_logs=False)
+            post(posted)
         feed = self._start_feed()
         try:
             self._loop(post, posted)
@@ -143,6 +145,7 @@ class StoreReader:
             if snapshot is not posted:
                 posted = snapshot
                 post(snapshot)
+            self.look.keep_logs()
             in_stream = bool(asked.changed) and now - changed_at < 2 * STREAM_SECONDS
             looked_at, changed_at = now, now if asked.changed else changed_at
             self._wait(looked_at + (STREAM_SECONDS if in_stream else LONE_SECONDS), tick_at)
@@ -151,7 +154,7 @@ class StoreReader:
         with self._condition:
             changed, self._changed = frozenset(self._changed), set()
             deeds, self._deeds = tuple(self._deeds), []
-            self._is_asked = self.look.is_behind
+            self._is_asked = False
             return Asked(changed, self._selected, self._visible, self._verdicts, self._overlaid, deeds)
 
     def _wait(self, next_look: float, tick_at: float) -> None:

@@ -126,6 +126,8 @@ class Plots(Widget, can_focus=True):
         detail = self._detail
         if self.snapshot is None or detail is None or detail.curves is None:
             self._rule(0).show("Plots", (), digit="2", focused=self.has_focus)
+            if detail is not None and self.query("#chart-0"):
+                self._show_no_curves(detail)
             return
         self._mount_charts()
         cells, groups, settings = self._cells, self._groups, self._settings
@@ -147,12 +149,19 @@ class Plots(Widget, can_focus=True):
             self._shown[place] = plan
             self._chart(place).show(plan.make, plan.points)
 
+    def _show_no_curves(self, detail: RunDetail) -> None:
+        """Until the log of another run is read, its charts are empty: those of the run before are not its own."""
+        for place in range(self._cells):
+            self._show_message(place, detail.row.name, detail.row.problem or "Reading the log.")
+
     def _show_nothing(self, place: int, curves: Curves) -> None:
+        self._show_message(place, curves.run, "Nothing matches. Esc clears." if curves.groups else None)
+
+    def _show_message(self, place: int, run: str, said: str | None) -> None:
         from ckptop.tui.chart_model import ChartModel
 
         self._shown.pop(place, None)
-        said = "Nothing matches. Esc clears." if curves.groups else None
-        self._chart(place).set_model(ChartModel(series=(), subject=curves.run, message=said))
+        self._chart(place).set_model(ChartModel(series=(), subject=run, message=said))
 
     def _show_rule(self, place: int) -> None:
         groups, index, settings = self._groups, self._first + place, self._settings
