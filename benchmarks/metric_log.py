@@ -1,8 +1,8 @@
-"""Reading a log of a million lines with five metrics, beside `json.loads` line by line; each in a process of its own.
+"""Reading a log of a million lines with five metrics, itself and from its cache, beside `json.loads` line by line.
 
     python benchmarks/metric_log.py
 
-Memory is the peak over that of the same process before reading.
+Each in a process of its own, in turn; memory is the peak over that of the same process before reading.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import json
 import math
 import multiprocessing
 import resource
-import tempfile
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from support.report import print_facts, print_head, print_seconds, scratch
 
+from ckptop.store.metric_cache import MetricCache
 from ckptop.store.metric_log import MetricLog
 from ckptop.store.metric_writer import MetricWriter
 
 LINES = 1_000_000
+ROUNDS = 3
 NAMES = ("train/loss", "train/accuracy", "lr", "grad_norm", "samples_per_second")
 
 
@@ -36,6 +39,28 @@ def write(path: Path) -> None:
 def read_with_metric_log(path: Path) -> float:
     log = MetricLog(path)
     log.poll()
+    return total_of(log)
+
+
+def read_from_cache(path: Path) -> float:
+    log = cache_of(path).open(path)
+    log.poll()
+    return total_of(log)
+
+
+def cache_of(path: Path) -> MetricCache:
+    return MetricCache(path.parent / "cache")
+
+
+def write_cache(path: Path) -> float:
+    log = MetricLog(path)
+    log.poll()
+    begin = time.perf_counter()
+    assert cache_of(path).keep(log)
+    return time.perf_counter() - begin
+
+
+def total_of(log: MetricLog) -> float:
     assert all(len(log.series(name).value) == LINES for name in NAMES)
     return float(sum(log.series(name).value.sum() for name in NAMES))
 
@@ -64,22 +89,27 @@ def measure(
 
 def main() -> None:
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "metrics.jsonl"
+    readers = {"MetricLog": read_with_metric_log, "from its cache": read_from_cache, "json.loads": read_with_json}
+    with scratch() as folder:
+        path = folder / "metrics.jsonl"
         write(path)
-        print(f"{LINES:,} lines, {path.stat().st_size / 1e6:.0f} MB")
-        results = []
-        for name, read in (("MetricLog", read_with_metric_log), ("json.loads", read_with_json)):
-            answers = spawn.Queue()
-            process = spawn.Process(target=measure, args=(read, path, answers))
-            process.start()
-            seconds, peak_mib, total = answers.get()
-            process.join()
-            results.append((seconds, total))
-            print(f"{name:10} {seconds:6.2f} s   {peak_mib:7.0f} MiB over the baseline")
-        (ours, our_total), (theirs, their_total) = results
-        assert math.isclose(our_total, their_total)
-        print(f"json.loads takes {theirs / ours:.1f} times as long")
+        print_head(f"{LINES:,} lines × {len(NAMES)} metrics, {path.stat().st_size / 1e6:.0f} MB")
+        print_facts("writing the cache", once=f"{write_cache(path):.2f} s")
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in readers}
+        for _ in range(ROUNDS):
+            for name, read in readers.items():
+                answers = spawn.Queue()
+                process = spawn.Process(target=measure, args=(read, path, answers))
+                process.start()
+                found[name].append(answers.get())
+                process.join()
+        totals = [answer[2] for answered in found.values() for answer in answered]
+        assert all(math.isclose(total, totals[0]) for total in totals)
+        print_seconds({name: [answer[0] for answer in answered] for name, answered in found.items()})
+        peaks = {
+            name: f"{statistics.median(answer[1] for answer in answered):.0f} MiB" for name, answered in found.items()
+        }
+        print_facts("memory over the baseline", **peaks)
 
 
 if __name__ == "__main__":

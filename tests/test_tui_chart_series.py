@@ -213,3 +213,11 @@ def test_a_series_of_uneven_length_or_type_is_refused() -> None:
         Series("a", "a", np.zeros(2), np.zeros(3), dense=False)
     with pytest.raises(ValueError, match="float64"):
         Series("a", "a", np.zeros(2), np.zeros(2, np.float32), dense=False)
+
+
+def test_a_line_between_the_largest_numbers_is_cut_at_the_edges() -> None:
+    x, y = np.array([-1e308, 1e308]), np.array([0.0, 4.0])
+
+    reduced = reduce_min_max(x, y, -1e300, 1e300, 10, "linear")
+
+    assert np.allclose(np.append(reduced.lo, reduced.hi), 2.0)

@@ -136,7 +136,8 @@ def _cut_at_edges(
 def _between(x: Floats, y: Floats, index: int, at: float, *, log: bool) -> tuple[Floats, Floats]:
     """The point at `at` on the line that ends in point `index`."""
     ends = y[index - 1 : index + 1]
-    share = (at - x[index - 1]) / (x[index] - x[index - 1])
+    begin, end = x[index - 1] / 2, x[index] / 2  # halves: the span of the largest numbers is not one
+    share = (at / 2 - begin) / (end - begin)
     if log and bool(np.all(ends > 0.0)):
         value = np.exp(np.log(ends[0]) * (1 - share) + np.log(ends[1]) * share)
     else:
