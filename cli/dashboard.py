@@ -46,8 +46,8 @@ def _tasks() -> list[str]:
 
 def say_who_goes_on(store: Store) -> None:
     """After quitting: the trainers are not the dashboard's."""
-    live = [view.name for view in store.runs() if view.status and view.status.phase in LIVE_PHASES
-            and view.state not in ("crashed", "unknown")]  # fmt: skip
+    live = [head.name for head in store.heads() if head.status and head.status.phase in LIVE_PHASES
+            and head.state not in ("crashed", "unknown")]  # fmt: skip
     if not live:
         return
     several = "trainers go on" if len(live) > 1 else "trainer goes on"

@@ -6,6 +6,7 @@ only with its checksum whole. What is odd about one is left to the plain reading
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _USUAL_BYTES = 64 * 1024
 """A larger manifest is read plainly."""
 
-_decode = msgspec.json.Decoder(Manifest).decode
+
+@functools.cache
+def _decoder() -> msgspec.json.Decoder[Manifest]:
+    return msgspec.json.Decoder(Manifest)  # 5 ms that a look at the records of runs alone need not take
 
 
 class FoundFile(NamedTuple):
@@ -91,7 +95,7 @@ def _read_usual(directory: int, name: str) -> Manifest | None:
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         data = os.read(descriptor, _USUAL_BYTES) if is_file else b""
-        manifest = _decode(data)
+        manifest = _decoder().decode(data)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     finally:
