@@ -107,7 +107,10 @@ class Sentiment(BoundTask[SentimentOptions]):
     metric_label = "Accuracy"
     metric_percent_scale = 100.0
     class_names = CLASSES
-    continual: ClassVar = {"optimizer": "adam", "lr": 1e-4, "batch_size": 256, "epochs": 10, "weight_decay": 0.0}
+    continual: ClassVar = {
+        "optimizer": "adam", "lr": 1e-4, "scheduler": "constant", "warmup_steps": 0, "weight_decay": 0.0,
+        "batch_size": 256, "epochs": 12, "model": {"dropout": 0.2, "input_dropout": 0.3},
+    }  # fmt: skip
 
     def defaults(self) -> TrainConfig[SentimentOptions]:
         """Accuracy 0.80 on the sentences of SST-2 after 10 epochs."""
