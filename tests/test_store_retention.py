@@ -149,7 +149,7 @@ def test_of_milestones_the_best_of_each_metric_they_were_made_for_stays() -> Non
         info = checkpoint(epoch, tier="milestone")
         assert info.manifest is not None
         changes = {"metrics": {metric: to_stored(value)}, "ranking": Ranking(name=metric, mode=mode)}
-        return replace(info, manifest=msgspec.structs.replace(info.manifest, **changes))
+        return msgspec.structs.replace(info, manifest=msgspec.structs.replace(info.manifest, **changes))
 
     found = [
         made_for(1, "acc", "max", 0.9), made_for(2, "val/loss", "min", 0.1), made_for(3, "val/loss", "min", 0.2),

@@ -132,7 +132,7 @@ class StoreLook:
         if with_logs:
             self._read_logs(selected, asked)
             self._update_rows(frozenset())  # trends
-        self._detail = self._make_detail(selected, asked, now)
+        self._detail = self._make_detail(selected, asked, now, with_elsewhere=with_alerts)
         others = {name: self._views.get(name) for name in asked.overlaid if name != selected}
         overlays = self._logs.all_curves(others)
         alerts = self._read_alerts(asked, changed.read) if with_alerts else None
@@ -258,7 +258,7 @@ class StoreLook:
 
     # The selected run.
 
-    def _make_detail(self, name: str | None, asked: Asked, now: float) -> RunDetail | None:
+    def _make_detail(self, name: str | None, asked: Asked, now: float, *, with_elsewhere: bool) -> RunDetail | None:
         view = self._views.get(name) if name is not None else None
         if name is None or view is None:
             return None
@@ -278,7 +278,7 @@ class StoreLook:
                 curves=curves,
                 view=view,
                 powers=powers_of(view, self._views.store.problem),
-                elsewhere=self._elsewhere_of(view) if with_logs else None,
+                elsewhere=self._elsewhere_of(view) if with_elsewhere else None,
             )
         except Exception as error:  # noqa: BLE001  a viewer outlives every corrupt file
             row = unreadable_row(name, error)
