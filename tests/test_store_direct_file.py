@@ -58,7 +58,7 @@ def piece_of(size_bytes: int, off_by: int = 1) -> memoryview:
     room = np.zeros(size_bytes + 2 * BLOCK_BYTES, np.uint8)
     start = -room.ctypes.data % BLOCK_BYTES + off_by
     room[start : start + size_bytes] = RNG.integers(0, 256, size_bytes, np.uint8)
-    return memoryview(room)[start : start + size_bytes]
+    return room.data[start : start + size_bytes]
 
 
 SIZES = st.sampled_from([0, 1, 16, 4095, 4096, 4097, 262_144, 300_000, MIB - 1, MIB, 3 * MIB + 5])
