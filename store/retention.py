@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from ckptop.host.units import format_duration
-from ckptop.store.checkpoint_info import CheckpointInfo, best_first, best_of, latest_of, metric_mode
+from ckptop.store.checkpoint_info import CheckpointInfo, best_first, best_of, metric_mode
 from ckptop.store.errors import UsageError
 from ckptop.store.manifest import Ranking, Tier
 from ckptop.store.records import Metric, Mode
@@ -70,16 +72,14 @@ class Protection:
     """Key of the save that retention follows: a training begun anew in an old directory counts from epoch 1 again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A checkpoint that stays, and why."""
 
     info: CheckpointInfo
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(msgspec.Struct, frozen=True):
     """A checkpoint that goes, and why."""
 
     info: CheckpointInfo
@@ -119,14 +119,15 @@ def plan(checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], prot
     for policy in policies:
         for key, reason in _kept_by(policy, newest_first):
             reasons[key].append(reason)
-    for key, reason in _protected(checkpoints, policies, protection):
+    for key, reason in _protected(newest_first, policies, protection):
         reasons[key].insert(0, reason)
+    policy_of = {tier: policy for policy in reversed(policies) for tier in policy.tiers}
     kept, deleted = [], []
     for info in newest_first:
         if why := reasons[info.key]:
             kept.append(Kept(info, tuple(dict.fromkeys(why))))
         else:
-            deleted.append(Deleted(info, _why_deleted(info, policies)))
+            deleted.append(Deleted(info, _why_deleted(info, policy_of[info.tier])))
     kept_inodes = {item.info.inode: item.info.size_bytes for item in kept}
     freed = {item.info.inode: item.info for item in deleted if item.info.inode not in kept_inodes}
     names = Counter(item.info.inode for item in deleted)
@@ -188,31 +189,20 @@ def _best(members: Sequence[CheckpointInfo], n: int, metric: str, mode: Mode | N
 
 
 def _protected(
-    checkpoints: Sequence[CheckpointInfo], policies: Sequence[Policy], protection: Protection
+    newest_first: Sequence[CheckpointInfo], policies: Sequence[Policy], protection: Protection
 ) -> Iterable[tuple[str, str]]:
     tiers = {tier for policy in policies for tier in policy.tiers}
-    if (latest := latest_of(checkpoints)) is not None:
+    latest = next((info for info in newest_first if info.tier == "training" and info.manifest is not None), None)
+    if latest is not None:
         yield latest.key, "latest"
     if protection.metric is not None:
-        best = best_of(checkpoints, protection.metric.name, protection.metric.mode)
+        best = best_of(newest_first, protection.metric.name, protection.metric.mode)
         if best is not None:
             yield best.key, f"best {protection.metric.name}"
-    yield from _best_made_for(checkpoints)
-    for info in checkpoints:
-        if protection.promoted and info.manifest is not None and info.manifest.promoted is not None:
-            yield info.key, "promoted by hand"
-        if info.pinned:
-            yield info.key, "pinned"
-        if info.key == protection.just_saved:
-            yield info.key, "just saved"
-        if info.key in protection.started_from:
-            yield info.key, "this attempt began here"
-        if info.manifest is None:
-            yield info.key, "its manifest is unreadable"
-        else:
-            for fork in info.manifest.forks:
-                if protection.forks is None or fork in protection.forks:
-                    yield info.key, f"{fork} began here"
+    yield from _best_made_for(newest_first)
+    for info in newest_first:
+        for reason in _protected_by_itself(info, protection):
+            yield info.key, reason
         if info.tier not in tiers:
             yield info.key, f"{info.tier}s are kept" if info.tier == "milestone" else f"{info.tier} is kept"
 
@@ -228,8 +218,25 @@ def _best_made_for(checkpoints: Sequence[CheckpointInfo]) -> Iterable[tuple[str,
             yield best.key, f"best {ranking.name}"
 
 
-def _why_deleted(info: CheckpointInfo, policies: Sequence[Policy]) -> str:
-    policy = next(policy for policy in policies if info.tier in policy.tiers)
+def _protected_by_itself(info: CheckpointInfo, protection: Protection) -> list[str]:
+    manifest, key, reasons = info.manifest, info.key, []
+    if manifest is not None and manifest.promoted is not None and protection.promoted:
+        reasons.append("promoted by hand")
+    if manifest is not None and manifest.pinned is not None:
+        reasons.append("pinned")
+    if key == protection.just_saved:
+        reasons.append("just saved")
+    if key in protection.started_from:
+        reasons.append("this attempt began here")
+    if manifest is None:
+        reasons.append("its manifest is unreadable")
+    elif manifest.forks:
+        present = [fork for fork in manifest.forks if protection.forks is None or fork in protection.forks]
+        reasons += [f"{fork} began here" for fork in present]
+    return reasons
+
+
+def _why_deleted(info: CheckpointInfo, policy: Policy) -> str:
     if policy.keep_last:
         return f"past the last {policy.keep_last}"
     if policy.keep_best is not None and policy.metric is not None:
