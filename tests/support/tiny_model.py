@@ -28,7 +28,7 @@ from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.going_back import discard_abandoned
 from ckptop.store.hashing import sha256_of
 from ckptop.store.layout import RunPaths, StorePaths, manifest_path
-from ckptop.store.manifest import Manifest, Pin, encode
+from ckptop.store.manifest import Manifest, Pin, Ranking, encode
 from ckptop.store.names import Version
 from ckptop.store.promote import promote_to_milestone, promote_to_production
 from ckptop.store.records import Actor, Attempt, Metric, RunRecord
@@ -199,9 +199,11 @@ TRASHED = frozenset({"training/6", "milestone/1"})
 
 
 def _clean_up_milestones(root: Path, fs: FileSystem) -> None:
-    """After a better one was made: the best of each metric stays."""
-    if "milestone/5" not in keys_of(root)[0]:
-        _milestone(root, HASTY, None)
+    """Where two were made for one metric: the lesser goes, and with it the link of the metric it says no more."""
+    for info in live(root):
+        if key(info) == "milestone/2" and info.manifest is not None:
+            made_for = {"ranking": Ranking(name="val/loss", mode="min"), "metrics": {"val/loss": 0.9}}
+            manifest_path(info.path).write_bytes(encode(msgspec.structs.replace(info.manifest, **made_for)))
     manager_of(root, fs).cleanup_old_checkpoints("milestone", keep=0)
 
 
@@ -228,7 +230,7 @@ OPERATIONS: dict[str, Operation] = {
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
-    "retention-milestones": Operation(_clean_up_milestones, deletes=frozenset({"milestone/2"}), adds="milestone/5"),
+    "retention-milestones": Operation(_clean_up_milestones, deletes=frozenset({"milestone/2"})),
     "delete": Operation(_delete, moves=frozenset({"training/2", "milestone/2"})),
     "restore": Operation(_restore, moves=TRASHED),
     "purge": Operation(lambda root, fs: purge(RunPaths(root).checkpoints, fs=fs), deletes=TRASHED),
