@@ -71,7 +71,9 @@ def prune(view: RunView, policies: Sequence[Policy], fs: FileSystem = LOCAL) -> 
 def delete_checkpoints(
     view: RunView, checkpoints: Iterable[CheckpointInfo], fs: FileSystem = LOCAL
 ) -> list[TrashEntry]:
-    """Move chosen checkpoints to the trash; one that is gone already, or has another under its name, is passed over.
+    """Move chosen checkpoints to the trash.
+
+    One that is gone already, has another under its name or was abandoned by going back meanwhile is passed over.
 
     Raises:
         StoreError: One is pinned, or a live attempt or a fork began from it; nothing was deleted.
@@ -81,7 +83,9 @@ def delete_checkpoints(
     _refuse_links(view)
     with FileLock(view.checkpoint_paths.lock):
         view = read_again(view)
-        wanted = [found for info in chosen if (found := as_it_is_now(info)) is not None]
+        attempts = view.record.attempts if view.record is not None else ()
+        now = [found for info in chosen if (found := as_it_is_now(info)) is not None]
+        wanted = [info for info in now if is_live(info, attempts)]
         require_deletable(view, wanted)
         entries = _put_in_trash(view, wanted, fs)
         if entries:

@@ -166,6 +166,20 @@ def test_nothing_is_changed_through_a_linked_directory(tmp_path: Path) -> None:
     assert view.checkpoints[0].exists()
 
 
+def test_what_was_abandoned_since_the_look_is_not_deleted(root: Path) -> None:
+    """By a going-back that is not complete yet: whoever opens the run moves it to `.discarded/` with the rest."""
+    seen = read_run(root)
+    info = find(root, "training", 5)
+    start_from(root, 3, "stopped")
+    record = read_json(root / "run.json", RunRecord)
+    back = msgspec.structs.replace(record.attempts[-1], from_step=300)
+    (root / "run.json").write_bytes(encode(msgspec.structs.replace(record, attempts=[*record.attempts[:-1], back])))
+
+    assert delete_checkpoints(seen, [info], HASTY) == []
+
+    assert info.path.exists()
+
+
 class FullDisk(HastyFileSystem):
     """No block is left: no file can be made, while names still can."""
 
