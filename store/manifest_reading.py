@@ -1,4 +1,4 @@
-"""The manifests of one directory, ten thousand in a tenth of a second.
+"""The manifests of one directory, faster than `json.load` of each.
 
 There is no index that could go stale: each manifest is opened relative to its directory, read by one call, and believed
 only with its checksum whole. What is odd about one is left to the plain reading of it, which says what.
