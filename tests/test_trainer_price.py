@@ -18,8 +18,9 @@ from ckptop.store.run import Run
 from ckptop.store.store import Store
 from ckptop.trainer.options import TrainOptions, settle
 from ckptop.trainer.tasks.encoder import load_encoder
-from ckptop.trainer.tasks.price import Price, PriceOptions
+from ckptop.trainer.tasks.price import Price
 from ckptop.trainer.tasks.price_models import EncodedText
+from ckptop.trainer.tasks.price_options import PriceOptions
 from ckptop.trainer.train import train
 
 QUIET = {"tensorboard": "false", "system_interval_seconds": "0", "threads": "1", "log_every_steps": "1"}

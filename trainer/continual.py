@@ -21,7 +21,7 @@ from ckptop.store.errors import Damaged, DataError, UsageError
 from ckptop.store.files import write_durably
 from ckptop.store.find import find_checkpoint
 from ckptop.store.layout import RunPaths
-from ckptop.store.records import RunRecord
+from ckptop.store.records import Parent, RunRecord
 from ckptop.store.resume import RESUME_VARIABLE
 from ckptop.store.state_dicts import apply_state
 from ckptop.store.store import Store
@@ -29,12 +29,12 @@ from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import read_run
 from ckptop.trainer.fitted import fitted_in, read_fitted
 from ckptop.trainer.recorded import recorded_data_path
-from ckptop.trainer.task import Samples, Task
+from ckptop.trainer.task import Samples, Task, TaskData
 
 if TYPE_CHECKING:
     import torch
 
-    from ckptop.trainer.options import TrainOptions
+    from ckptop.trainer.options import Settled, TrainOptions
 
 CONTINUES_FILE = "continues.json"
 FIRST = "val_first"
@@ -95,51 +95,55 @@ def write_continues(run: Path, continues: Continues | None) -> None:
         write_durably(run / CONTINUES_FILE, msgspec.json.encode(continues) + b"\n")
 
 
-def weights_of(store: Path, continues: Continues) -> tuple[Path, Mapping[str, Any]]:
-    """The checkpoint's file and its weights, every byte verified.
-
-    Raises:
-        NotFound: It is gone.
-        Damaged: Its bytes are not those that were written.
-    """
-    _, info = find_checkpoint(Store.open(store), f"{continues.run}:{continues.checkpoint}")
-    if (finding := verify_checkpoint(info)) is not None:
-        raise Damaged(f"{finding.message}; it was not continued from: {finding.advice}")
-    weights = tensors.read_state(info.path).get("model_state_dict")
-    if not isinstance(weights, Mapping):
-        raise Damaged(f"{info.path} holds no model_state_dict; continue from another checkpoint")
-    return info.path, weights
-
-
 def load_weights(store: Path, continues: Continues, model: torch.nn.Module) -> None:
     """Begin with the weights that are continued.
 
     Raises:
+        NotFound: They are gone.
+        Damaged: Their bytes are not those that were written.
         UsageError: The model is another.
     """
-    path, weights = weights_of(store, continues)
+    path, weights = _weights_of(store, continues)
     try:
         apply_state({"model_state_dict": weights}, path, model)
     except RuntimeError as error:
         raise UsageError(f"{error}; leave model options out to continue with the same model") from None
 
 
-def fitted_before(store: Path, name: str | None, continues: Continues | None) -> dict[str, Any] | None:
+def load_data(options: TrainOptions, task: Task[Any], settled: Settled) -> tuple[Task[Any], TaskData]:
+    """The data, and the task as it is bound to it; of a run that continues another, with that one's validation part.
+
+    Raises:
+        DataError: The data is unusable; the first data is no longer there, or is other data now.
+        NotFound, Damaged: What is continued is gone, or its bytes differ.
+    """
+    config, continues = settled.config, settled.continues
+    task = task.bound(config.model, _fitted_before(settled.store, settled.origin, continues))
+    data = task.load(options.data, config.seed)
+    if not isinstance(data, TaskData):
+        return task, data  # which `require_samples` refuses
+    if continues is not None:
+        data = replace(data, also={FIRST: _first_validation(task, continues)})
+    return task.bound(config.model, data.fitted), data
+
+
+def parent_of(continues: Continues | None) -> Parent | None:
+    """As run.json has it."""
+    return Parent(run=continues.run, checkpoint=continues.checkpoint) if continues is not None else None
+
+
+def _fitted_before(store: Path, origin: str | None, continues: Continues | None) -> dict[str, Any] | None:
     """What is not to be fitted again: an earlier attempt's, that of the run forked from, or of what is continued."""
-    if name is not None and (fitted := read_fitted(store / name)) is not None:
+    if origin is not None and (fitted := read_fitted(store / origin)) is not None:
         return fitted
     if continues is None:
         return None
-    path, weights = weights_of(store, continues)
+    path, weights = _weights_of(store, continues)
     return fitted_in(weights, path)
 
 
-def first_validation(task: Task[Any], continues: Continues) -> Samples:
-    """The validation part of the data that was trained on first.
-
-    Raises:
-        DataError: It is no longer there, or is other data now.
-    """
+def _first_validation(task: Task[Any], continues: Continues) -> Samples:
+    """The validation part of the data that was trained on first."""
     data = task.load(Path(continues.data) if continues.data is not None else None, continues.seed)
     if data.hash != continues.hash:
         raise DataError(
@@ -147,6 +151,17 @@ def first_validation(task: Task[Any], continues: Continues) -> Samples:
             f"train on without --continue-on"
         )
     return data.validation
+
+
+def _weights_of(store: Path, continues: Continues) -> tuple[Path, Mapping[str, Any]]:
+    """The checkpoint's file and its weights, every byte verified."""
+    _, info = find_checkpoint(Store.open(store), f"{continues.run}:{continues.checkpoint}")
+    if (finding := verify_checkpoint(info)) is not None:
+        raise Damaged(f"{finding.message}; it was not continued from: {finding.advice}")
+    weights = tensors.read_state(info.path).get("model_state_dict")
+    if not isinstance(weights, Mapping):
+        raise Damaged(f"{info.path} holds no model_state_dict; continue from another checkpoint")
+    return info.path, weights
 
 
 def first_of(options: TrainOptions) -> TrainOptions:

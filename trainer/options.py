@@ -100,7 +100,7 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
         )  # fmt: skip
     else:
         options = _selected(options)
-    store, resume, file = options.store, options.resume, options.config_file
+    store, resume = options.store, options.resume
     name = options.name or (task.name if resume is not None else None)
     parent = request.fork_of.partition(":")[0] if request is not None and request.fork_of is not None else None
     record = _record(store, name, task) if name is not None and resume is not None else None
@@ -108,22 +108,9 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
         record = _record(store, parent, task)
     recorded = _configuration(record, task) if record is not None else None
     origin = (name if name is not None and RunPaths(store / name).record.exists() else parent) if record else None
-    continues = read_continues(store / origin) if origin is not None else None
-
-    def layers(base: TrainConfig[Any]) -> TrainConfig[Any]:
-        if file is not None:
-            base = layered(base, read_toml(file))
-        return layered(base, assignments(options.assignments), lax=True)
-
-    if recorded is not None:
-        config = layers(recorded)
-    elif options.continue_from is not None:
-        first, continues = chosen(store, options.continue_from)
-        if first.task != task.name:
-            raise UsageError(f"{continues.run} trains {first.task}, not {task.name}; continue a run of this task")
-        config = layers(layered(_configuration(first, task), task.continual))
-    else:
-        config = task.configure(layers, options.data)
+    config, continues = _configured(options, task, recorded)
+    if origin is not None:
+        continues = read_continues(store / origin)
     notes: list[str] = []
     if record is not None and recorded is not None and not options.is_own_wish:
         config, notes = _keep_steered(record, recorded, config)
@@ -134,6 +121,26 @@ def settle(options: TrainOptions, task: Task[Any]) -> Settled:
         store=store, name=name, resume=resume, config=config, changed=changed, recorded=recorded, notes=notes,
         continues=continues, origin=origin, is_own_wish=options.is_own_wish,
     )  # fmt: skip
+
+
+def _configured(
+    options: TrainOptions, task: Task[Any], recorded: TrainConfig[Any] | None
+) -> tuple[TrainConfig[Any], Continues | None]:
+    """What was asked for on top of what the run has, of what is continued, or of the task's defaults."""
+
+    def layers(base: TrainConfig[Any]) -> TrainConfig[Any]:
+        if options.config_file is not None:
+            base = layered(base, read_toml(options.config_file))
+        return layered(base, assignments(options.assignments), lax=True)
+
+    if recorded is not None:
+        return layers(recorded), None
+    if options.continue_from is None:
+        return task.configure(layers, options.data), None
+    first, continues = chosen(options.store, options.continue_from)
+    if first.task != task.name:
+        raise UsageError(f"{continues.run} trains {first.task}, not {task.name}; continue a run of this task")
+    return layers(layered(_configuration(first, task), task.continual)), continues
 
 
 def _refuse_fixed(changed: Iterable[str], name: str, *, is_fork: bool) -> None:

@@ -96,15 +96,18 @@ class Evaluation:
         self.name = part
         if data is not None:
             self.name = evaluation_name(name or name_of_file(data), ["loss", *map(str, self._task.metrics())])
-            if not isinstance(self._task, BoundTask):  # which reads by what each model's own data was like
-                self._read = _filled(self._task.read_labelled(data), str(data))
-            elif not data.exists():
-                raise DataError(f"{data} does not exist; name a labelled file")
-            self._labelled = data, _source(data)
-            if record:
-                self._refuse_mixing(self._labelled[1])
+            self._take(data)
         elif name is not None:
             raise UsageError(f"--as names the data of --data; a run's own is called {part}")
+
+    def _take(self, data: Path) -> None:
+        if not isinstance(self._task, BoundTask):  # which reads by what each model's own data was like
+            self._read = _filled(self._task.read_labelled(data), str(data))
+        elif not data.is_file():
+            raise DataError(f"{data} {'is no file' if data.exists() else 'does not exist'}; name a labelled file")
+        self._labelled = data, _source(data)
+        if self._record:
+            self._refuse_mixing(self._labelled[1])
 
     def run(self, advance: Advance) -> Scores:
         """Score all; what cannot be scored or recorded says so and stops no other.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -17,22 +17,14 @@ from ckptop.store.errors import EXIT_DONE, EXIT_STOPPED, Held, TrainingFailed, U
 from ckptop.store.events import last_event
 from ckptop.store.layout import RunPaths
 from ckptop.store.lines import to_json
-from ckptop.store.records import DataSource, Parent
+from ckptop.store.records import DataSource
 from ckptop.store.run import Run
 from ckptop.store.views import read_run
 from ckptop.trainer.best import choose_metric
 from ckptop.trainer.build import assemble, refuse_fewer_epochs, require_samples, restore
 from ckptop.trainer.config import as_dict, dotted, layered
 from ckptop.trainer.console import Console
-from ckptop.trainer.continual import (
-    FIRST,
-    first_of,
-    first_validation,
-    fitted_before,
-    load_weights,
-    second_of,
-    write_continues,
-)
+from ckptop.trainer.continual import first_of, load_data, load_weights, parent_of, second_of, write_continues
 from ckptop.trainer.device import open_device
 from ckptop.trainer.failure import model_must_fit, told_to
 from ckptop.trainer.fitted import write_fitted
@@ -155,7 +147,8 @@ def _train(
     """One attempt; `rollbacks` came before it in this process."""
     config = settled.config
     device = open_device(config.device, config.precision, deterministic=config.deterministic)
-    task, data = _load(options, task, settled)
+    task, data = load_data(options, task, settled)
+    require_samples(task, data)
     with model_must_fit():
         parts = assemble(task, config, data, device)
     with _create(options, task, settled, data) as run:
@@ -176,18 +169,6 @@ def _train(
                 return end_attempt(error, run, config, console, rollbacks)
         run.finish(outcome.state, code=outcome.exit_code, summary=outcome.summary)
     return outcome
-
-
-def _load(options: TrainOptions, task: Task[Any], settled: Settled) -> tuple[Task[Any], TaskData]:
-    """The data, and the task as it is bound to it; of a run that continues another, with the data of that one."""
-    config, continues = settled.config, settled.continues
-    task = task.bound(config.model, fitted_before(settled.store, settled.origin, continues))
-    data = task.load(options.data, config.seed)
-    require_samples(task, data)
-    task = task.bound(config.model, data.fitted)
-    if continues is not None:
-        data = replace(data, also={FIRST: first_validation(task, continues)})
-    return task, data
 
 
 def _attempt(run: Run, settled: Settled, parts: Parts, data: TaskData, console: Console) -> Outcome:
@@ -250,7 +231,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 metric=choose_metric(task, config), data=DataSource(path=data.path, hash=data.hash),
                 resume=settled.resume,
                 overrides={key: new for key, (_, new) in settled.changed.items()},
-                command=capture_command(list(options.argv)), steal=options.steal, parent=_parent(settled),
+                command=capture_command(list(options.argv)), steal=options.steal, parent=parent_of(settled.continues),
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
                 policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
                 async_save=config.async_save,
@@ -264,8 +245,3 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
             write_fitted(run.root, data.fitted)
             write_continues(run.root, settled.continues)
             return run
-
-
-def _parent(settled: Settled) -> Parent | None:
-    continues = settled.continues
-    return Parent(run=continues.run, checkpoint=continues.checkpoint) if continues is not None else None

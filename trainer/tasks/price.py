@@ -6,27 +6,24 @@ frozen encoder, `ultra` trains the encoder along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-import xxhash
 from torch import nn
 from torch.utils.data import TensorDataset
 from torchmetrics import MetricCollection
 
-from ckptop.store.errors import DataError, UsageError
-from ckptop.trainer.config import Count, Fraction, Positive, TaskOptions, TrainConfig, layered
+from ckptop.store.errors import DataError
+from ckptop.trainer.config import TrainConfig, layered
 from ckptop.trainer.fitted import typed
 from ckptop.trainer.task import BoundTask, Samples, TaskData
 from ckptop.trainer.tasks.embeddings import embed
 from ckptop.trainer.tasks.encoder import (
-    SMALL_PUBLIC,
-    Precision,
     load_config,
     load_encoder,
     load_tokenizer,
@@ -36,67 +33,11 @@ from ckptop.trainer.tasks.encoder import (
 )
 from ckptop.trainer.tasks.price_columns import Columns, encode_rows, fit_columns, kinds_of, prices, texts_of
 from ckptop.trainer.tasks.price_models import EncodedText, HashedText, PriceModel, TextVectors
-from ckptop.trainer.tasks.read_rows import Rows, is_table, read_rows
+from ckptop.trainer.tasks.price_options import PRESETS, PriceOptions
+from ckptop.trainer.tasks.price_tables import hash_of, read_tables, told
+from ckptop.trainer.tasks.read_rows import Rows, read_rows
 from ckptop.trainer.tasks.smape import Smape, smape_of_constant
 from ckptop.trainer.tasks.sparse import SparseSamples
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "tabular": {},
-    "blazing": {
-        "epochs": 10, "batch_size": 32, "accumulate": 8, "lr": 3e-4, "warmup_steps": 0,
-        "model": {"hidden": (256, 128), "dropout": 0.1},
-    },
-    "fast": {
-        "epochs": 25, "batch_size": 64, "lr": 2e-4, "warmup_steps": 0, "model": {"hidden": (256, 128), "dropout": 0.1},
-    },
-    "ultra": {
-        "epochs": 20, "batch_size": 16, "accumulate": 4, "lr": 1e-4, "warmup_steps": 100, "clip_norm": 1.0,
-        "gradient_checkpointing": True,
-        "model": {"hidden": (512, 256, 128), "dropout": 0.2, "batch_norm": True},
-    },
-}  # fmt: skip
-"""What each changes of the defaults, which are those of `tabular`."""
-
-Preset = Literal["auto", "tabular", "blazing", "fast", "ultra"]
-
-
-class PriceOptions(TaskOptions, frozen=True, kw_only=True):
-    """The model section of `price`."""
-
-    preset: Preset = "auto"
-    """ultra trains a text encoder along, fast has a frozen one, blazing hashes texts, tabular has none; auto is tabular
-    where there is no text column, else blazing, which needs nothing to be fetched."""
-    target: str = "price"
-    """The column to predict."""
-    ignore: tuple[str, ...] = ()
-    """Columns to leave out."""
-    text: tuple[str, ...] = ()
-    """Columns that are text, whatever they look like."""
-    loss: Literal["smape", "smooth_l1"] = "smape"
-    """Of the logarithms; smape is the metric itself."""
-    validation_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.15
-    hidden: tuple[Positive, ...] = (256, 256, 256)
-    """Units of each hidden layer."""
-    dropout: Fraction = 0.0
-    members: Positive = 1
-    """Perceptrons in one, whose mean answers: more are better and take longer."""
-    batch_norm: bool = False
-    bins: Count = 32
-    """Quantiles of the training part between which a number has its place; 0 gives standard scores alone."""
-    category_size: Positive = 8
-    """Numbers that stand for a category."""
-    text_size: Positive = 64
-    """Numbers that stand for the texts of a row."""
-    hash_features: Positive = 8192
-    """For blazing: places that words and pairs of words are hashed to."""
-    encoder: str = SMALL_PUBLIC
-    """For fast and ultra: an encoder or causal model of transformers, by its name on the hub or its folder."""
-    encoder_precision: Precision = "bf16"
-    """For fast."""
-    encoder_batch_size: Positive = 32
-    """For fast."""
-    max_tokens: Positive = 128
-    """For fast and ultra: of a row; the rest is cut off."""
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -133,7 +74,7 @@ class Price(BoundTask[PriceOptions]):
         asked = layers(self.defaults()).model
         preset = asked.preset
         if preset == "auto":
-            rows = _read(data)[0]
+            rows = read_tables(data)[0]
             preset = (
                 "blazing" if "text" in kinds_of(rows, asked.target, asked.ignore, asked.text).values() else "tabular"
             )
@@ -144,7 +85,7 @@ class Price(BoundTask[PriceOptions]):
         """The rows, 15 % split off for validation."""
         from sklearn.model_selection import train_test_split
 
-        rows, test = _read(path)
+        rows, test = read_tables(path)
         options = self.options
         kinds = kinds_of(rows, options.target, options.ignore, options.text)
         targets = prices(rows, options.target)
@@ -163,8 +104,8 @@ class Price(BoundTask[PriceOptions]):
         note += f"; text left out: {', '.join(left_out)}" if left_out else ""
         median = tensor[train].median()
         return TaskData(
-            train=parts[0], validation=parts[1], test=tested, path=str(path), hash=_hash(rows, test),
-            description=f"{len(targets):,} rows ({_told(kinds)}){note}", fitted=fitted,
+            train=parts[0], validation=parts[1], test=tested, path=str(path), hash=hash_of(rows, test),
+            description=f"{len(targets):,} rows ({told(kinds)}){note}", fitted=fitted,
             baselines={
                 "val/smape_median": smape_of_constant(median, tensor[validation]),
                 "test/smape_median": smape_of_constant(median, tests),
@@ -287,22 +228,6 @@ class Price(BoundTask[PriceOptions]):
         )  # fmt: skip
 
 
-def _read(path: Path | None) -> tuple[Rows, Rows | None]:
-    """The rows to train on, and those of a test file where there is one."""
-    if path is None:
-        raise UsageError("price needs a table: --data FILE, or a folder with train.csv and test.csv")
-    if not path.is_dir():
-        return read_rows(path), None
-    tables = sorted(file for file in path.iterdir() if is_table(file))
-    named = {
-        part: next((file for file in tables if file.name.startswith(f"{part}.")), None) for part in ("train", "test")
-    }
-    train = named["train"] or (tables[0] if len(tables) == 1 else None)
-    if train is None:
-        raise DataError(f"{path} holds no train.csv and no single table; name the file")
-    return read_rows(train), read_rows(named["test"]) if named["test"] is not None else None
-
-
 def _samples(inputs: Any, targets: torch.Tensor | None = None, places: np.ndarray | None = None) -> Samples:
     """The inputs, those at `places` alone, with their prices where there are any."""
     chosen = slice(None) if places is None else places
@@ -311,19 +236,3 @@ def _samples(inputs: Any, targets: torch.Tensor | None = None, places: np.ndarra
         hashed, dense = inputs
         return SparseSamples(hashed[chosen], targets, dense[chosen])
     return TensorDataset(inputs[chosen]) if targets is None else TensorDataset(inputs[chosen], targets)
-
-
-def _told(kinds: dict[str, str]) -> str:
-    numbers = {kind: list(kinds.values()).count(kind) for kind in ("number", "category", "text")}
-    plural = {"number": "numbers", "category": "categories", "text": "texts"}
-    return ", ".join(f"{count} {kind if count == 1 else plural[kind]}" for kind, count in numbers.items() if count)
-
-
-def _hash(*parts: Rows | None) -> str:
-    digest = xxhash.xxh3_128()
-    for part in parts:
-        if part is not None:
-            digest.update(repr(part.names).encode())
-            for row in part.cells:
-                digest.update("\x1f".join(row).encode(errors="surrogatepass") + b"\n")
-    return str(digest.hexdigest())
