@@ -251,7 +251,8 @@ async def test_the_log_stands_among_the_panes_where_there_is_room(store: Path) -
 
         await dashboard.press("6")
         assert log(dashboard).has_focus
-        assert "runs" in dashboard.screen.shown_panes
+        assert {"runs", "detail"} <= dashboard.screen.shown_panes
+        assert dashboard.text("#footer").count("/ ") == 1
         await dashboard.press("6")
         assert dashboard.screen.shown_panes == {"log", "events"}
 

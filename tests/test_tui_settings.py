@@ -56,12 +56,14 @@ def test_everything_can_be_set_at_once(tmp_path: Path) -> None:
         [keys]
         "runs.resume" = "R"
         runs.hide = "ctrl+h, Z"
+        "registry.roll-back" = "ctrl+b"
+        main.log = "ctrl+l"
         """,
     )
 
     assert found == Settings(
         theme="ckptop-light", palette="red-green", markers="quadrants", mouse=False,
-        keys={"runs.resume": "R", "runs.hide": "ctrl+h,Z"},
+        keys={"runs.resume": "R", "runs.hide": "ctrl+h,Z", "registry.roll-back": "ctrl+b", "main.log": "ctrl+l"},
     )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ def test_everything_can_be_set_at_once(tmp_path: Path) -> None:
         ('[keys.runs]\nresume = "j"', "line 2: 'j' is the key of move.down already"),
         ('[keys]\nruns.resume = "q"', "line 2: 'q' is the key of app.quit already"),
         ('[keys]\nruns.resume = "?"', "line 2: '?' is the key of main.help already"),
+        ('[keys]\nlog.follow = "6"', "line 2: '6' is the key of main.log already"),
         ('[keys]\nruns.resume = "Z"\nruns.promote = "Z"', "is the key of runs."),
         ("\ntheme = ", " line 2: Invalid value"),
         ("theme = x", " line 1, column 9: Invalid value"),
@@ -233,6 +236,16 @@ async def test_the_next_start_is_as_the_last_one_was_left(tmp_path: Path) -> Non
         await dashboard.until(lambda: "by epoch" in dashboard.text("#chart-rule-0"), "the axis")
         assert "smooth 0.97" in dashboard.text("#chart-rule-0")
     assert [path.name for path in (tmp_path / "state").rglob("*") if path.is_file()] == [remember.name]
+
+
+async def test_a_screen_that_is_left_open_is_not_what_the_next_start_begins_with(tmp_path: Path) -> None:
+    store, remember = build_store(tmp_path / "runs"), tmp_path / "state" / "layout.json"
+    async with opened(store, remember=remember) as dashboard:
+        await dashboard.press("3", "z", "6", "tab", "q")
+
+    layout = read_layout(remember)
+    assert layout is not None
+    assert (layout.pane, layout.full) == ("checkpoints", "checkpoints")
 
 
 async def test_what_a_key_changed_is_written_while_it_runs(tmp_path: Path) -> None:

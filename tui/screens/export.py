@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ckptop.tui.widgets.form import Buttons, Choice, Field, Row, Text
 
 SUFFIXES = (".safetensors", ".pt")
 WORDS = ("weights alone, which any tool reads", "the state dict alone, for torch.load")
-COMMAND_ROWS = 3
+COMMAND_ROWS = 4
 
 
 class ExportScreen(Dialog[list[list[str]]]):
@@ -45,7 +46,7 @@ class ExportScreen(Dialog[list[list[str]]]):
             Text([Line()], id="note"),
             Text([Line()]),
             Text([Line()], id="problem"),
-            Text([Line()] * COMMAND_ROWS, id="command"),
+            Text([Line(), Line()], id="command"),
         ]
 
     @property
@@ -54,7 +55,7 @@ class ExportScreen(Dialog[list[list[str]]]):
 
     @property
     def _targets(self) -> list[Path]:
-        to = Path(self.field("to")).expanduser()
+        to = Path(os.path.expanduser(self.field("to")))  # noqa: PTH111  of nobody's home, Path raises while it is typed
         return [to] if len(self._sources) == 1 else [to / f"{source.stem}{self._suffix}" for source in self._sources]
 
     def on_choice_changed(self) -> None:
@@ -77,8 +78,11 @@ class ExportScreen(Dialog[list[list[str]]]):
         """Check where to, and show what is done."""
         self.query_one("#note", Text).show([Line((Span("       " + WORDS[SUFFIXES.index(self._suffix)], "muted"),))])
         self.query_one("#problem", Text).show([Line((Span(" " + clean(self._problem(), SHEET_WIDTH - 4), "error"),))])
-        self.query_one(Buttons).show(["Cancel", f"Export {counted(len(self._sources), 'file')}"])
-        self.query_one("#command", Text).show(shown_command(self._arguments(0), self._store, most=COMMAND_ROWS))
+        count = len(self._sources)
+        self.query_one(Buttons).show(["Cancel", "Export" if count == 1 else f"Export {count:,} files"])
+        tail = f" # and {count - 1:,} more" if count > 1 else ""
+        command = shown_command(self._arguments(0), self._store, tail=tail, most=COMMAND_ROWS)
+        self.query_one("#command", Text).show(command)
 
     def _problem(self) -> str:
         """What stands in the way; empty for nothing."""
@@ -87,9 +91,9 @@ class ExportScreen(Dialog[list[list[str]]]):
             return "name a file" if len(self._sources) == 1 else "name a directory"
         if targets[0].suffix not in SUFFIXES:
             return "end it in .safetensors or .pt"
-        if not targets[0].parent.is_dir():
+        if not os.path.isdir(targets[0].parent):  # noqa: PTH112  of a name that is too long, Path raises
             return f"there is no directory {shorten_left(str(targets[0].parent), SHEET_WIDTH - 30)}"
-        there = [target for target in targets if target.exists() or target.is_symlink()]
+        there = [target for target in targets if os.path.lexists(target)]
         if there:
             return f"{shorten_left(str(there[0]), SHEET_WIDTH - 30)} exists; nothing is overwritten"
         if targets[0].suffix == ".pt" and importlib.util.find_spec("torch") is None:

@@ -181,7 +181,7 @@ class FullPanes(BrowsingScreen):
         ring = LOG_PANES if self.full in LOG_PANES else PANES if self.full not in ALONE else ()
         if ring:
             focused = PANE_OF.get(focused or "", focused)
-            here = ring.index(focused) if focused in ring else -1
+            here = ring.index(focused) if focused in ring else -1 if direction > 0 else 0
             self.action_pane(ring[(here + direction) % len(ring)])
 
     # To the cause of something.

@@ -147,8 +147,11 @@ class AlertsPane(MarkedList[AlertRow]):
         """Its own, what brings back, and the way back; greyed where this alert is of no run."""
         own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
         of_machine = self.current is not None and not self.current.run
-        off = {"alerts.resume"} if of_machine or self.current is None else set()
-        ways = [binding("u", "screen.undo", "main.undo", "Undo", ""), binding("escape", "screen.back", "", "Back", "")]
+        off = {"alerts.resume"} if of_machine else {item.id for item in own} if self.current is None else set()
+        ways = [
+            binding("u", "screen.undo", "main.undo", "Undo", ""),
+            binding("escape", "screen.back", "main.back", "Back", ""),
+        ]
         count = f" {len(self.marked):,}" if self.marked else ""
         return [
             Shown(item, item.description + (count if item.id == "alerts.dismiss" else ""), item.id in off)

@@ -41,19 +41,21 @@ class Footer(Lines):
 
     def show(self, focused: DOMNode | None, screen: DOMNode, *, hint: str = "", places: Sequence[Shown] = ()) -> None:
         """Name the keys of `focused` and then those of `screen`; right of them a hint, or where else one may go."""
-        self._keys = (shown_bindings(focused) if focused is not None else []) + shown_bindings(screen)
+        own = shown_bindings(focused) if focused is not None else []
+        named = {item.binding.key for item in own}
+        self._keys = own + [item for item in shown_bindings(screen) if item.binding.key not in named]
         self._hint, self._places = hint, list(places)
         self.repaint()
 
     def compose_lines(self, size: Size) -> list[Line]:
-        """One line; a key that does not fit is left out, help stays; for the hint one key may go."""
+        """One line; a key that does not fit is left out, help stays; for the hint two may go."""
         width, changed = size.width, changed_keys(self)
         if not self._hint and self._places and width >= PLACES_WIDTH:
             right = [*_spans(self._places, NARROW_GAP, changed, "muted"), Span(" ")]
             left = self._fitting(width - width_of(right) - LEAST_HINT_GAP, changed)
             return [Line(spread(left, right, width))]
         if self._hint:
-            for keys in (self._keys, self._keys[:-2] + self._keys[-1:]):
+            for keys in (self._keys, self._keys[:-2] + self._keys[-1:], self._keys[:-3] + self._keys[-1:]):
                 for gap in (KEY_GAP, NARROW_GAP):
                     spans = _spans(keys, gap, changed)
                     room = width - width_of(spans) - len(self._hint) - 1

@@ -241,6 +241,8 @@ class RegistryPane(MarkedList[ReleaseRow]):
         """Its own, greyed where it cannot be done, and the way back."""
         own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
         off: Collection[str | None] = () if self._writable else ("registry.roll-back",)
+        if not self.items:
+            off = [item.id for item in own]
         back = binding("escape", "screen.back", "main.back", "Back", "")
         return [Shown(item, item.description, item.id in off) for item in (*own, back)]
 
