@@ -214,7 +214,7 @@ async def test_a_click_puts_the_cursor_there_and_the_wheel_zooms(dashboard: Dash
 
 async def test_the_footer_names_the_keys_of_the_enlarged_chart(dashboard: Dashboard) -> None:
     assert dashboard.text("#footer").startswith(
-        " ← → Cursor   n Mark   Enter Row   + - Zoom   [ ] Smooth   Esc Back   / Filter   T Train   ? Help"
+        " ← → Cursor   n Mark   Enter Row   + - Zoom   [ ] Smooth   Esc Back   ? Help"
     )
 
 

@@ -63,6 +63,8 @@ async def until_complete(pilot: Pilot[None]) -> None:
         shown = screen.snapshot
         if shown is None or shown.hardware is None or shown.detail is None or shown.detail.curves is None:
             return False
+        if shown.alerts is None or not shown.alerts.is_complete:  # the header counts them
+            return False
         return shown.unread == 0 and all(run.trend for run in screen.query_one("#runs").visible_items)  # type: ignore[attr-defined]
 
     await wait_for(pilot, is_complete, what="everything on screen")
