@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from ckptop.store.errors import DataError
+from ckptop.trainer.tasks.read_rows import read_rows
 from ckptop.trainer.tasks.read_table import read_table
 
 
@@ -61,7 +63,7 @@ def test_labels_are_the_last_column_whatever_the_file(tmp_path: Path) -> None:
         ("", "table.csv holds no rows; each has 2 numbers (sides)"),
         ("a,b\n", "table.csv holds no rows"),
         (b"\xff\xfe1,2", "table.csv is not UTF-8 text"),
-        ("1,2\n" + "3" * 200_000, "table.csv, line 2: field larger than field limit"),
+        pytest.param("1,2\n" + "3" * 200_000, "table.csv, line 2: field larger than field limit", id="a huge cell"),
     ],
 )
 def test_a_mistake_in_a_csv_is_said_with_its_line(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -128,3 +130,13 @@ def test_what_cannot_be_a_table_is_refused(tmp_path: Path, name: str, said: str)
 
     with pytest.raises(DataError, match=said):
         read_table(tmp_path / name, 2, "sides")
+
+
+def test_reading_texts_leaves_the_limit_of_cells_as_it_was(tmp_path: Path) -> None:
+    csv_file(tmp_path, f"text,label\n{'long ' * 40_000},1\n")
+    before = csv.field_size_limit()
+
+    rows = read_rows(tmp_path / "table.csv")
+
+    assert len(rows.cells[0][0]) > before
+    assert csv.field_size_limit() == before

@@ -92,12 +92,14 @@ def _read_text(path: Path) -> Rows:
     with _open(path) as file:
         if ".tsv" in path.suffixes or path.name.lower().endswith((".tsv", ".tsv.gz")):
             return _collect(path, _tabbed(file))
-        csv.field_size_limit(_MOST_CELL_CHARACTERS)
+        before = csv.field_size_limit(_MOST_CELL_CHARACTERS)  # of the whole process
         reader = csv.reader(file, strict=True)
         try:
             return _collect(path, ((reader.line_num, cells) for cells in reader))
         except csv.Error as error:
             raise DataError(f"{path}, line {reader.line_num}: {error}; correct the quotes there") from None
+        finally:
+            csv.field_size_limit(before)
 
 
 def _open(path: Path) -> IO[str]:
