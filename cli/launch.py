@@ -55,7 +55,7 @@ class Launched:
 
 
 def launch(
-    command: Command, paths: RunPaths, extra_env: Mapping[str, str] | None = None, *, restarts: int = 0
+    command: Command, paths: RunPaths, extra_env: Mapping[str, str] | None = None, *, restarts: int | None = None
 ) -> Launched:
     """Start a trainer detached, its output in the run's train.log, and wait until its attempt begins.
 
@@ -63,7 +63,8 @@ def launch(
         command: What to start.
         paths: The run it will hold; its directory exists.
         extra_env: Variables beside this process's own and the recorded ones.
-        restarts: How many crashes in a row it is started again after, by a supervisor; 0 starts it without one.
+        restarts: How many crashes in a row it is started again after, by a supervisor, which also writes down what
+            ended it; None for no supervisor.
 
     Raises:
         NotFound: The interpreter or the working directory is gone.
@@ -76,7 +77,7 @@ def launch(
     log_size = paths.log.stat().st_size if paths.log.exists() else 0
     env = {**os.environ, **command.env, **(extra_env or {}), "PYTHONUNBUFFERED": "1"}
     argv = [command.python, *command.argv]
-    if restarts:
+    if restarts is not None:
         argv = [sys.executable, *supervised_argv(paths, argv, restarts)]
     began = time.time()
     try:

@@ -1,4 +1,6 @@
-"""`--auto-resume N`: starts a trainer again after a crash. A small process of its own, without torch or click.
+"""Beside a trainer in the background: writes down what ended it, and with `--auto-resume N` starts it again.
+
+A small process of its own, without torch or click.
 
 The trainer has a session of its own: the supervisor may die, even by SIGKILL, and takes nothing along, and a terminal's
 Ctrl-C reaches the supervisor alone, which passes it on once. Two supervisors of one run cannot both have a trainer: the
@@ -75,9 +77,7 @@ class Supervisor:
             crashes += 1
             how = f"crashed ({signal_name(-code) if code < 0 else f'exit code {code}'})"
             if crashes > self._restarts:
-                self._tell(
-                    f"{how}; not started again: {self._restarts} restarts brought no new checkpoint", goes_on=False
-                )
+                self._tell_of_the_end(how, code)
                 return 128 - code if code < 0 else code
             self._tell(f"{how}; starting it again in {wait_seconds:g} s ({crashes} of {self._restarts})", goes_on=True)
             if not self._wait(wait_seconds):
@@ -132,6 +132,12 @@ class Supervisor:
         with contextlib.suppress(OSError, StoreError):
             return len(read_json(self._paths.record, RunRecord).attempts)
         return 0
+
+    def _tell_of_the_end(self, how: str, code: int) -> None:
+        if self._restarts:
+            self._tell(f"{how}; not started again: {self._restarts} restarts brought no new checkpoint", goes_on=False)
+        elif code < 0:  # an error of its own it has told itself
+            self._tell(how, goes_on=False)
 
     def _tell(self, what: str, *, goes_on: bool) -> None:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ckptop.cli import background, launch
 from ckptop.cli.main import run as run_command
 from ckptop.cli.train import train
 from ckptop.store.errors import UsageError
+from ckptop.store.events import read_events
 from ckptop.store.layout import RunPaths
 from ckptop.store.records import Command
 from ckptop.store.store import Store
@@ -43,7 +45,7 @@ def test_a_background_trainer_has_a_session_of_its_own_and_is_followed_and_stopp
     try:
         assert code == 0
         assert said == {
-            "run": "diabetes", "pid": trainer.pid, "supervisor": None, "attempt": 1, "from_step": 0,
+            "run": "diabetes", "pid": trainer.pid, "supervisor": trainer.ppid(), "attempt": 1, "from_step": 0,
             "store": str(store), "log": str(store / "diabetes" / "train.log"),
         }  # fmt: skip
         assert os.getsid(trainer.pid) == trainer.pid != os.getsid(0)
@@ -60,6 +62,23 @@ def test_a_background_trainer_has_a_session_of_its_own_and_is_followed_and_stopp
         with_launcher.wait(PATIENCE_SECONDS)
     assert Store.open(store).run("diabetes").state == "stopped"
     assert "Stopped at step" in (store / "diabetes" / "train.log").read_text()
+
+
+def test_what_killed_a_trainer_in_the_background_is_written_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--store", str(tmp_path)]
+    assert run_command(["train", "diabetes", "--background", "--json", *where, "--epochs", "9999", *QUICK]) == 0
+
+    os.kill(json.loads(capsys.readouterr().out)["pid"], signal.SIGSEGV)
+    launch._at_large.pop().wait(PATIENCE_SECONDS)
+
+    view = Store.open(tmp_path).run("diabetes")
+    assert view.status is not None
+    assert view.status.exit is not None
+    assert (view.state, view.status.exit.signal) == ("crashed", signal.SIGSEGV)
+    last = read_events(RunPaths(tmp_path / "diabetes").events)[-1]
+    assert (last.event, last.details["message"]) == ("alert", "crashed (SIGSEGV)")
 
 
 def test_an_error_of_the_first_seconds_is_passed_on_and_the_name_is_free_again(
