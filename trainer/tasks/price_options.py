@@ -49,7 +49,7 @@ class PriceOptions(TaskOptions, frozen=True, kw_only=True):
     """Units of each hidden layer."""
     dropout: Fraction = 0.0
     members: Positive = 1
-    """Perceptrons in one, whose mean answers: more are better and take longer."""
+    """Perceptrons in one, whose mean answers; more take longer."""
     batch_norm: bool = False
     bins: Count = 32
     """Quantiles of the training part between which a number has its place; 0 gives standard scores alone."""
