@@ -113,11 +113,17 @@ async def test_a_training_lives_its_life_from_the_dashboard_alone(store: Path) -
         assert status is not None
         os.kill(status.process.pid, signal.SIGKILL)
         await see(dashboard, "crashed")
+        await until(dashboard, lambda: is_explained(store), "its supervisor to write down what killed it")
         await open_screen(dashboard, WhyScreen, "enter")
         await until(dashboard, lambda: "$ ckptop resume real" in dashboard.text("#page"), "the page")
-        assert "its process is gone" in dashboard.text("#page")
+        assert "killed by SIGKILL" in dashboard.text("#page")
         await dashboard.press("escape")
         await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the main screen")
+
+
+def is_explained(store: Path) -> bool:
+    status = view(store).status
+    return status is not None and status.exit is not None
 
 
 @pytest.fixture
