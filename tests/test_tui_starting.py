@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -232,10 +233,11 @@ async def test_the_page_is_left_by_the_keys_that_opened_it_too(dashboard: Dashbo
 
 async def test_of_bare_checkpoints_nobody_knows_why(store: Path) -> None:
     """A CheckpointManager used alone leaves no run.json."""
-    async with open_dashboard(store / "gone" / "checkpoints") as dashboard:
+    alone = shutil.copytree(store / "gone" / "checkpoints", store.parent / "alone")
+    async with open_dashboard(alone) as dashboard:
         await dashboard.press("W")
 
-        assert dashboard.toasts == ["checkpoints has no run.json: nothing is known of how it ran."]
+        assert dashboard.toasts == ["alone has no run.json: nothing is known of how it ran."]
 
 
 async def test_the_page_scrolls_and_says_how_much_is_below(dashboard: Dashboard, store: Path) -> None:
