@@ -27,14 +27,13 @@ import pytest
 from tiny_model import HASTY, METRIC, clone, find, keys_of, live, make_run, manager_of, put_away, save, tiny_model
 from trainer_runs import child_environment
 
-from ckptop.store import checkpoint_info, promote
+from ckptop.store import manifest_reading, promote
 from ckptop.store.actions import delete_checkpoints, prune, restore_checkpoints
 from ckptop.store.checkpoint_info import CheckpointInfo
 from ckptop.store.checkpoints import CheckpointManager, RunLink
 from ckptop.store.errors import Held, NotFound, StoreError
-from ckptop.store.files import read_json
 from ckptop.store.going_back import discard_abandoned, write_record
-from ckptop.store.layout import RunPaths, StorePaths, manifest_path, tensors_path
+from ckptop.store.layout import RunPaths, StorePaths, tensors_path
 from ckptop.store.locks import FileLock
 from ckptop.store.manifest import Manifest
 from ckptop.store.names import Version
@@ -530,12 +529,14 @@ def test_a_checkpoint_deleted_while_it_is_looked_at_is_neither_listed_nor_called
     root = make_run(tmp_path)
     target = find(root, "training", 4)
 
-    def lose_then_read(path: Path, kind: type[Manifest]) -> Manifest:
-        if path == manifest_path(target.path) and target.exists():
-            delete(RunPaths(root).checkpoints, [target], HASTY)
-        return read_json(path, kind)
+    read = manifest_reading._read_usual
 
-    monkeypatch.setattr(checkpoint_info, "read_json", lose_then_read)
+    def lose_then_read(directory: int, name: str) -> Manifest | None:
+        if name == target.name and target.exists():
+            delete(RunPaths(root).checkpoints, [target], HASTY)
+        return read(directory, name)
+
+    monkeypatch.setattr(manifest_reading, "_read_usual", lose_then_read)
     view = read_run(root)
 
     assert not target.exists()
