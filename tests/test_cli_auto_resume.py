@@ -241,7 +241,7 @@ def test_every_crashed_run_of_mine_is_resumed_with_a_line_each(
         assert states == {"one": "running", "two": "running", **left}
     finally:
         while launch._at_large:
-            launch._at_large[-1].kill()
+            launch._at_large[-1].terminate()  # a supervisor passes it on
             launch._at_large.pop().wait(PATIENCE_SECONDS)
 
 
