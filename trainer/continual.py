@@ -124,7 +124,10 @@ def load_data(options: TrainOptions, task: Task[Any], settled: Settled) -> tuple
         return task, data  # which `require_samples` refuses
     if continues is not None:
         data = replace(data, also={FIRST: _first_validation(task, continues)})
-    return task.bound(config.model, data.fitted), data
+    task = task.bound(config.model, data.fitted)
+    if options.continue_on is not None:
+        task.load(options.continue_on, config.seed)  # what is wrong with it is said now, not after the first training
+    return task, data
 
 
 def parent_of(continues: Continues | None) -> Parent | None:
