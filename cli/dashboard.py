@@ -30,7 +30,7 @@ def open_dashboard(store_path: Path) -> int:
     store = Store.open(store_path, missing_ok=True)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(f"the dashboard needs a terminal; `ckptop ls {store_path}` prints the runs")
-    from ckptop.tui.app import run_dashboard
+    from ckptop.tui.start import run_dashboard
 
     code = run_dashboard(store.root, tasks=_tasks)
     say_who_goes_on(store)

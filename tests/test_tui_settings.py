@@ -13,13 +13,14 @@ from textual.theme import BUILTIN_THEMES
 
 from ckptop.store.errors import UsageError
 from ckptop.tui import text
-from ckptop.tui.app import THEME_NAMES, CkptopApp, run_dashboard
+from ckptop.tui.app import THEME_NAMES, CkptopApp
 from ckptop.tui.ascii_art import TO_QUADRANTS, marker_of
 from ckptop.tui.keymap import what_is_wrong
 from ckptop.tui.memory import Layout, layout_path, read_layout, write_layout
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.main import HINT
 from ckptop.tui.settings import Settings, read_settings, settings_path
+from ckptop.tui.start import run_dashboard
 from ckptop.tui.theme import CKPTOP_DARK, CKPTOP_LIGHT, CKPTOP_MONO, HUES, MONO, palette_of, recoloured
 
 

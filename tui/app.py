@@ -1,4 +1,4 @@
-"""The dashboard as an application: themes, the terminal's manners, and the way in.
+"""The dashboard as an application: themes, the terminal's manners, what is remembered and set.
 
 Small on purpose: what is on screen is in `screens`, what is read in `reader`, what keys do behind `screens.acting`.
 """
@@ -142,26 +142,15 @@ class CkptopApp(App[None]):
         return [*super().get_line_filters(), StrippingFilter()]
 
 
-def run_dashboard(store_path: Path, *, tasks: Tasks = tuple) -> int:
-    """Open the dashboard on a store and return when it is left.
-
-    Args:
-        store_path: The store's root; it need not exist yet.
-        tasks: Names the tasks that can be trained; asked in a thread, when a person wants to train.
-
-    Returns:
-        The exit code: 0, or 1 where the dashboard itself failed.
-
-    Raises:
-        UsageError: Something in the settings file is wrong; it names file and line.
-    """
+def open_app(reader: StoreReader, tasks: Tasks) -> int:
+    """Open the dashboard on what the reader reads, and return when it is left; see `tui.start`."""
     settings = read_settings(settings_path(), themes=THEME_NAMES, check_keys=_check_keys)
     if settings.markers in MARKERS and not os.environ.get(ASCII_VARIABLE):
         draw_with(MARKERS[settings.markers])
-    remember = layout_path(store_path)
+    remember = layout_path(reader.look.root)
     # With SIGHUP ignored (nohup) and its terminal gone, Textual would spin on a dead descriptor.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    app = CkptopApp(StoreReader(store_path), tasks, settings=settings, layout=read_layout(remember), remember=remember)
+    app = CkptopApp(reader, tasks, settings=settings, layout=read_layout(remember), remember=remember)
     app.run(mouse=settings.mouse)
     return app.return_code or 0
 

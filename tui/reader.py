@@ -63,7 +63,26 @@ class StoreReader:
         self._deeds: list[Deed] = []
         self._is_asked = False
         self._is_stopped = False
+        self._early: threading.Thread | None = None
+        self._first: Snapshot | None = None
         self.look.is_hurried = lambda: self._is_asked or self._is_stopped
+
+    def begin(self) -> None:
+        """Start the first look in a thread of its own, for whoever has something else to do until `run`."""
+        self._early = threading.Thread(target=self._look_early, name="first look", daemon=True)
+        self._early.start()
+
+    def _look_early(self) -> None:
+        try:
+            self._first = self.look.read(self._take(), with_logs=False)
+        except Exception:  # noqa: BLE001  `run` looks again, and says what is wrong
+            self.wake()
+
+    def first(self, seconds: float) -> Snapshot | None:
+        """What `begin` found; None where it found nothing within so many seconds, or was not called."""
+        if self._early is not None:
+            self._early.join(seconds)
+        return self._first
 
     def wake(self, names: Iterable[str] = ("",)) -> None:
         """These runs changed; the empty name is the store itself."""
@@ -108,8 +127,10 @@ class StoreReader:
 
     def run(self, post: Post) -> None:
         """Look, post, wait, until `stop`; what cannot be read is said in the snapshot, never raised."""
-        posted = self.look.read(self._take(), with_logs=False)  # the list first: NumPy takes its time to import
-        post(posted)
+        if self._early is not None:
+            self._early.join()  # one thread looks at a time
+        posted, self._first = self._first or self.look.read(self._take(), with_logs=False), None
+        post(posted)  # the list first: NumPy takes its time to import
         if self.look.is_behind:  # the rest of the list, before any curve
             posted = self.look.read(self._take(), with_logs=False)
             post(posted)

@@ -5,6 +5,7 @@ Values go down: one snapshot, bound to each pane. Messages come up: what the cur
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +49,8 @@ from ckptop.tui.widgets.runs_list import DEAD_STATES, RunsList
 
 HINT = "Tab moves, Enter opens, ? lists every key."
 """Shown until the first key."""
+FIRST_SECONDS = 0.04
+"""At most so long an empty screen waits for the first look; a disk that hangs must not hold the keys up."""
 
 
 class MainScreen(RememberingScreen):
@@ -100,7 +103,14 @@ class MainScreen(RememberingScreen):
         """Start looking at the store, as it was left."""
         self.query_one(RunsList).focus()
         self._restore_layout()
-        self.call_after_refresh(self.read_store)
+        self.snapshot = self._reader.first(FIRST_SECONDS)
+        self.call_after_refresh(self._start_reading)
+
+    def _start_reading(self) -> None:
+        if not gc.isenabled():  # `tui.start` put it off
+            gc.freeze()  # what stands by now stays, so no collection need look at it
+            gc.enable()
+        self.read_store()
 
     # A new snapshot.
 
