@@ -9,6 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,6 +66,13 @@ def wanted_theme(*others: str | None) -> str:
     return next((name for name in wanted if name in THEME_NAMES), None) or CKPTOP_DARK.name
 
 
+@cache
+def _all_themes(hues: str) -> dict[str, Theme]:
+    # Textual asks for the theme in use a hundred times a frame.
+    themes = {theme.name: theme for theme in THEMES} | BUILTIN_THEMES
+    return {name: recoloured(theme, hues) for name, theme in themes.items()}
+
+
 class CkptopApp(App[None]):
     """The dashboard."""
 
@@ -113,8 +121,7 @@ class CkptopApp(App[None]):
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Ours from the very start, and all in the hues of the palette that was set."""
-        themes = {theme.name: theme for theme in THEMES} | super().available_themes
-        return {name: recoloured(theme, self.hues) for name, theme in themes.items()}
+        return _all_themes(self.hues)
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen; pushing it on top of an empty one would paint twice."""

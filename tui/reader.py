@@ -182,7 +182,8 @@ class StoreReader:
         """Wait until something is to be done: at once what was asked for, changes not before `next_look`."""
         with self._condition:
             while not (self._is_stopped or self._is_asked or self.look.is_behind):
-                until = min(next_look, tick_at) if self._changed else tick_at
+                # A tick waits for the look that changes ask for anyway: two looks would write the screen twice.
+                until = next_look if self._changed else tick_at
                 now = time.monotonic()
                 if now >= until:
                     return

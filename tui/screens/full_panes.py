@@ -89,6 +89,8 @@ class FullPanes(BrowsingScreen):
         super().__init__(reader, tasks)
         self._before: list[tuple[str | None, str]] = []
         """What was shown alone, and had the keys, before each of these screens was opened, the last one last."""
+        self._made: dict[str, Widget] = {}
+        """Panes of these screens that were made; they stay."""
         self._cause: CauseOpened | None = None
         """A place to go to once its run has been read."""
 
@@ -104,18 +106,18 @@ class FullPanes(BrowsingScreen):
 
     def pane(self, name: str) -> Widget:
         """A pane by its id; one of the screens is made where it is not there yet."""
-        found = self.query(f"#{name}")
-        if found or name not in MAKERS:
-            return found.first()
-        made = MAKERS[name](self._reader.look.root)
-        self.query_one(Body).mount(made)
-        return made
+        if name not in MAKERS:
+            return self.query_one(f"#{name}")
+        if name not in self._made:
+            self._made[name] = MAKERS[name](self._reader.look.root)
+            self.query_one(Body).mount(self._made[name])
+        return self._made[name]
 
     def settle_panes(self) -> None:
         """Make the panes that have a place now, and let those rest that have none."""
         shown = self.shown_panes
         for name in MAKERS:
-            if name in shown or self.query(f"#{name}"):
+            if name in shown or name in self._made:
                 self.pane(name).is_open = name in shown  # type: ignore[attr-defined]  # each of them has it
 
     def action_pane(self, name: str) -> None:
