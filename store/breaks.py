@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptop.store.columns import Columns
+from ckptop.store.columns import Columns, picked
 from ckptop.store.metric_log import MetricLog
 
 WINDOW = 50
@@ -29,7 +29,7 @@ _FEWEST, _RECENT_SHARE = 20, 20
 _MAD_TO_DEVIATION = 1.4826
 
 Values = NDArray[np.float64]
-Steps = NDArray[np.int64]
+Steps = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def find_breaks(log: MetricLog, newest: int = NEWEST) -> list[Break]:
     found: list[Break] = []
     for name in log.names:
         columns = log.series(name)
-        step, value = columns.step[~columns.abandoned], columns.value[~columns.abandoned]
+        step, value = picked(~columns.abandoned, columns.step, columns.value)
         found += _not_finite(name, step, value)
         if "loss" in name.rpartition("/")[2]:
             found += _jump(name, step, value, newest)
@@ -115,16 +115,17 @@ def _pace(log: MetricLog) -> tuple[str, Steps, Values]:
     if said:
         columns = log.series(said[0])
         kept = ~columns.abandoned & np.isfinite(columns.value) & (columns.value > 0)
-        return said[0], columns.step[kept], columns.value[kept]
+        step, value = picked(kept, columns.step, columns.value)
+        return said[0], step, value
     densest = max(map(log.series, log.names), key=lambda columns: columns.step.size, default=None)
     if densest is None:
-        return "", np.empty(0, np.int64), np.empty(0)
+        return "", np.empty(0), np.empty(0)
     return "steps_per_second", *_steps_per_second(densest)
 
 
 def _steps_per_second(columns: Columns) -> tuple[Steps, Values]:
     kept = ~columns.abandoned & np.isfinite(columns.time)
-    step, time = columns.step[kept], columns.time[kept]
+    step, time = picked(kept, columns.step, columns.time)
     steps, seconds = np.diff(step), np.diff(time)
     forward = (steps > 0) & (seconds > 0)
     return step[1:][forward], steps[forward] / seconds[forward]

@@ -27,7 +27,7 @@ from ckptop.store.metric_log import LogState
 from ckptop.store.staging import removed_on_error, staged_name
 from ckptop.store.tail import Place
 
-_MAGIC = b"ckptop metrics 1"
+_MAGIC = b"ckptop metrics 2"
 _BEGIN = struct.Struct("=16s16sQ")
 """The first page: what this is, the digest of the header, and where that stands; in this machine's byte order."""
 _PAGE = 4096

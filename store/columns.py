@@ -1,12 +1,13 @@
 """The values of a metric log as columns, made for a million rows and a reader that looks while they grow.
 
 Lines that carry the same metrics share one frame, and so one column of steps and times: five metrics logged together
-cost 64 bytes a line instead of 145. What is handed out are read-only views; later rows go behind them, and a mask that
+cost 65 bytes a line instead of 145. What is handed out are read-only views; later rows go behind them, and a mask that
 changes is a new array, so that a view never changes under its holder.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,16 @@ MAX_FRAMES = 2000
 """More combinations of metrics than this are taken apart, one frame a metric, so that none can exhaust memory."""
 
 _FIRST_ROWS = 16
+_MAPPED_BYTES = 1 << 20
+"""Columns from this size on have memory of their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """One metric, in the order of its lines; arrays of one length, read-only."""
 
-    step: NDArray[np.int64]
+    step: NDArray[np.float64]
+    """Whole numbers up to 2**53; as floats, so that they can be drawn as they are."""
     value: NDArray[np.float64]
     time: NDArray[np.float64]
     """Seconds since the epoch; NaN where the line has none."""
@@ -34,13 +38,18 @@ class Columns:
     """Discarded by a later attempt that began before this step."""
 
 
+def picked(mask: NDArray[np.bool_], *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """What `mask` picks of each array; the arrays themselves where it picks all, for a million values take 8 MB."""
+    return arrays if mask.all() else tuple(array[mask] for array in arrays)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """What lines have besides their metrics; arrays of one length."""
 
-    number: NDArray[np.int64]
+    number: NDArray[np.uint32]
     """Rises with the lines of the file."""
-    step: NDArray[np.int64]
+    step: NDArray[np.float64]
     time: NDArray[np.float64]
     epoch: NDArray[np.int32]
 
@@ -62,7 +71,7 @@ class FrameParts:
 
 def part_types(metrics: int) -> list[np.dtype[Any]]:
     """Types of the arrays of a frame: number, step, time, epoch, whether abandoned, and one a metric."""
-    return [np.dtype(kind) for kind in (np.int64, np.int64, np.float64, np.int32, np.bool_, *[np.float64] * metrics)]
+    return [np.dtype(kind) for kind in (np.uint32, np.float64, np.float64, np.int32, np.bool_, *[np.float64] * metrics)]
 
 
 class MetricTable:
@@ -168,7 +177,7 @@ class _Grown:
     def extend(self, items: NDArray[Any]) -> None:
         end = self.count + len(items)
         if end > len(self._data):
-            grown = np.empty(max(end, 2 * len(self._data)), self._data.dtype)
+            grown = _room(max(end, 2 * len(self._data)), self._data.dtype)
             grown[: self.count] = self._data[: self.count]
             self._data = grown
         self._data[self.count : end] = items
@@ -178,12 +187,21 @@ class _Grown:
         return _read_only(self._data[: self.count])
 
 
+def _room(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Room for items; a large one is a mapping of its own, which the system has back as soon as it is let go.
+
+    The C library keeps freed blocks of megabytes for later, and a log of a million lines took 20 MB more for it.
+    """
+    size_bytes = count * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, size_bytes), dtype) if size_bytes >= _MAPPED_BYTES else np.empty(count, dtype)
+
+
 class _Frame:
     """Rows that carry the same metrics."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self.number = _Grown.empty(np.int64)
-        self.step = _Grown.empty(np.int64)
+        self.number = _Grown.empty(np.uint32)
+        self.step = _Grown.empty(np.float64)
         self.time = _Grown.empty(np.float64)
         self.epoch = _Grown.empty(np.int32)
         self.values = {name: _Grown.empty(np.float64) for name in names}
@@ -255,14 +273,14 @@ def _newest(frames: list[_Frame]) -> tuple[_Frame, int] | None:
 
 def _merge(frames: list[_Frame], name: str) -> Columns:
     """The rows of several frames in the order of their lines."""
-    number = np.concatenate([np.empty(0, np.int64), *(frame.number.view() for frame in frames)])
+    number = np.concatenate([np.empty(0, np.uint32), *(frame.number.view() for frame in frames)])
     order = np.argsort(number, kind="stable")  # a merge of sorted runs
 
     def merged(dtype: type[np.generic], parts: list[NDArray[Any]]) -> NDArray[Any]:
         return _read_only(np.concatenate([np.empty(0, dtype), *parts])[order])
 
     return Columns(
-        merged(np.int64, [frame.step.view() for frame in frames]),
+        merged(np.float64, [frame.step.view() for frame in frames]),
         merged(np.float64, [frame.values[name].view() for frame in frames]),
         merged(np.float64, [frame.time.view() for frame in frames]),
         merged(np.int32, [frame.epoch.view() for frame in frames]),

@@ -23,7 +23,8 @@ _ABSENT_BITS = 0x7FF8_C0FF_EE00_0001
 ABSENT: float = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
 """Stands for "not on this line" in columns of floats: a NaN whose payload no arithmetic makes."""
 
-_MAX_STEP = 2**62
+_MAX_STEP = 2**53
+"""Beyond it neither JSON nor a column of floats tells two whole numbers apart."""
 _BARE = tuple(
     (colon + value, colon + b'"' + value + b'"')
     for value in (b"NaN", b"Infinity", b"-Infinity")

@@ -164,6 +164,16 @@ def test_a_line_without_a_step_says_so(path: Path) -> None:
     assert read(path).first_bad == "metrics.jsonl line 2 has no step; skipped."
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_step_that_no_float_can_tell_from_the_next_is_none(path: Path, dense: bool) -> None:
+    append(path, *({"step": step, "loss": 1} for step in range(100 if dense else 1)))
+    append(path, {"step": 2**53, "loss": 2}, {"step": 2**53 + 1, "loss": 3})
+    log = read(path)
+
+    assert log.last_step == 2**53
+    assert log.bad_lines == 1
+
+
 def test_blank_lines_are_nothing(path: Path) -> None:
     append(path, {"step": 1, "a": 1}, b"", {"step": 2, "a": 1}, b"  ", b"nonsense")
     log = read(path)

@@ -168,6 +168,29 @@ async def test_a_long_curve_is_drawn_by_a_thread_and_the_newest_wins(monkeypatch
         assert drawn == [(False, 300_000)]
 
 
+async def test_a_chart_without_a_place_is_not_drawn_until_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    def noted(model: ChartModel, *rest: Any, **named: Any) -> Frame:
+        sizes.append(rest[:2])
+        return draw(model, *rest, **named)
+
+    monkeypatch.setattr(chart_module, "draw", noted)
+    app = ChartApp()
+    async with app.run_test(size=(60, 14)) as pilot:
+        chart = app.query_one(Chart)
+        chart.display = False
+        chart.styles.width = 0
+        await pilot.pause()
+        sizes.clear()
+        hidden = Chart()
+        hidden.set_model(curve(100_000))  # not mounted: it has no size yet
+        await app.mount(hidden)
+        await wait_for(pilot, lambda: "val" in "".join(screen(hidden)), what="the curve")
+
+    assert set(sizes) == {(60, 14)}
+
+
 async def test_a_curve_that_cannot_be_drawn_says_so_and_the_app_goes_on() -> None:
     def broken() -> ChartModel:
         raise ZeroDivisionError("no such\x1b axis")

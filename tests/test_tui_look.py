@@ -368,7 +368,8 @@ def test_many_runs_appear_step_by_step_the_newest_first(
 
 
 def test_a_huge_log_is_read_in_pieces(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckptop.tui.logs.READ_BYTES", 1)  # a piece of the tail, a megabyte, at a time
+    monkeypatch.setattr("ckptop.tui.logs.READ_SECONDS", 0.0)
+    monkeypatch.setattr("ckptop.tui.logs.PIECE_BYTES", 1)  # a piece of the tail, a megabyte, at a time
     plan = RunPlan(name="long", phase="stopped", epochs=100, steps_per_epoch=180, checkpoints=0)
     look = StoreLook(build_store(tmp_path / "runs", [plan], now=clock.now), "./runs", clock, StillSampler())
 

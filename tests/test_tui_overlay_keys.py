@@ -37,13 +37,13 @@ def labels(dashboard: Dashboard) -> list[str]:
 
 
 def logged(step: list[int], *, abandoned: list[int] | None = None) -> Logged:
-    steps = np.array(step, dtype=np.int64)
+    steps = np.array(step, dtype=np.float64)
     return Logged(
         Columns(
             step=steps,
             epoch=np.zeros(steps.size, dtype=np.int32),
-            time=(1000.0 + steps).astype(np.float64),
-            value=steps.astype(np.float64),
+            time=1000.0 + steps,
+            value=steps,
             abandoned=np.isin(np.arange(steps.size), abandoned or []),
         ),
         1,

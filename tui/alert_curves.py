@@ -10,6 +10,7 @@ import numpy as np
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_count, format_value
 from ckptop.store.breaks import Break, find_breaks
+from ckptop.store.columns import picked
 from ckptop.tui.alert_rows import TEXT_LIMIT, AlertRow
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _time_at(log: MetricLog, metric: str, step: int) -> float:
 
 def _of_metric(columns: Columns, metric: Metric, head: RunHead) -> Iterator[AlertRow]:
     kept = ~columns.abandoned & np.isfinite(columns.value)
-    step, time, value = columns.step[kept], columns.time[kept], columns.value[kept]
+    step, time, value = picked(kept, columns.step, columns.time, columns.value)
     if value.size < LEAST_VALUES:
         return
     sign = 1.0 if metric.mode == "max" else -1.0

@@ -95,7 +95,8 @@ class Smoother:
         if not (used == smoothing and size <= wanted and _same_bits(before, series.y[:size])):
             average, buffer, size = Ema(smoothing), np.empty(wanted), 0
         if buffer.size < wanted:  # a quarter to spare: a growing run is rarely copied
-            buffer = np.concatenate([buffer[:size], np.empty(wanted + wanted // 4 - size)])
+            known, buffer = buffer[:size], np.empty(wanted + wanted // 4)  # what is not written takes no memory
+            buffer[:size] = known
         for begin in range(size, wanted, CHUNK):
             buffer[begin : min(begin + CHUNK, wanted)] = average.extend(series.y[begin : begin + CHUNK])
         self._known[series.name] = (smoothing, average, series.y, buffer)

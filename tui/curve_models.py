@@ -122,8 +122,7 @@ class _Place:
             return curve.time
         if self._axis == "time":
             return (curve.time - self._start) / self._unit_seconds
-        step = curve.step.astype(np.float64)
-        return self._to_epoch(step) if self._to_epoch is not None else step
+        return self._to_epoch(curve.step) if self._to_epoch is not None else curve.step
 
     def at(self, mark: Mark) -> float:
         """X of a checkpoint."""

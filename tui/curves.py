@@ -34,7 +34,7 @@ class Curve:
     """`train`, `val`, …; empty where the name has none."""
     metric: str
     """The name without the split."""
-    step: npt.NDArray[np.int64]
+    step: npt.NDArray[np.float64]
     epoch: npt.NDArray[np.int32]
     time: Floats
     value: Floats

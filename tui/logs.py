@@ -6,6 +6,7 @@ is known: a hundred finished runs of a million steps would not fit in memory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ if TYPE_CHECKING:  # NumPy takes 0.1 s to import
     from ckptop.store.views import RunView
     from ckptop.tui.curves import Curves
 
-READ_BYTES = 64 * 1024 * 1024
-"""Of a log in one look: 0.4 s, after which what was read is shown."""
+READ_SECONDS = 1.0
+"""Spent on a log in one look, after which what was read is shown: drawing a part of it takes time from reading."""
 PIECE_BYTES = 4 * 1024 * 1024
 """So often it is looked up whether a person wants something else by now."""
 
@@ -84,10 +85,10 @@ class RunLogs:
         log = self._open.get(name)
         if log is None or log.path.parent != root:
             log = self._open[name] = self._cache.open(RunPaths(root).metrics)
-        for _ in range(max(1, READ_BYTES // PIECE_BYTES)):
-            log.poll(min(PIECE_BYTES, READ_BYTES))
-            if not log.is_behind or self._is_hurried():
-                break
+        until = time.monotonic() + READ_SECONDS
+        log.poll(PIECE_BYTES)
+        while log.is_behind and time.monotonic() < until and not self._is_hurried():
+            log.poll(PIECE_BYTES)
         return log
 
     def keep(self) -> None:
@@ -107,7 +108,7 @@ class RunLogs:
         return known[1] if known is not None else ()
 
     def update(self, name: str, root: Path, metric: str | None) -> MetricLog:
-        """Read the log of a run on, at most `READ_BYTES` of it; the trend is known once that was all."""
+        """Read the log of a run on, for at most `READ_SECONDS`; the trend is known once that was all."""
         identity = _identity(root)
         log = self._follow(name, root)
         trend = trend_of(log, metric) if identity != (-1, -1) else ()
@@ -162,13 +163,14 @@ def trend_of(log: MetricLog, metric: str | None) -> tuple[float, ...]:
     """Sixteen means of a run's metric from its first step to its last; its loss where it has no metric."""
     import numpy as np
 
+    from ckptop.store.columns import picked
+
     candidates = [metric, "val/loss", "train/loss", "loss"]
     name = next((name for name in candidates if name is not None and name in log.names), None)
     if name is None:
         return ()
     found = log.series(name)
-    values = found.value[~found.abandoned]
-    values = values[np.isfinite(values)]
+    (values,) = picked(~found.abandoned & np.isfinite(found.value), found.value)
     if values.size < 2:
         return ()
     if values.size < TREND_POINTS:

@@ -131,6 +131,8 @@ class Chart(Widget):
     # Drawing.
 
     def _draw_soon(self) -> None:
+        if not self.size:
+            return  # a place will come, and a call with it
         if self._is_drawing:
             self._is_stale = True
         elif self._points > DRAW_AT_ONCE_POINTS:
