@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,22 +50,20 @@ def read_manifests(directory: Path) -> Iterator[FoundFile]:
         OSError: The directory is there and cannot be read.
     """
     try:
-        entries = list(os.scandir(directory))
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
+    decode = _decoder().decode
     try:
-        for entry in entries:
-            name = entry.name
+        for name in os.listdir(descriptor):  # noqa: PTH208  # of the same directory as all that follows
             if not name.endswith(".pt") or name.startswith("."):
                 continue
-            try:
-                facts = entry.stat(follow_symlinks=False)
+            try:  # relative to the directory: by a path it takes longer, and a long path longest
+                facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             except OSError:
                 continue  # deleted between the listing and the look
             if stat.S_ISREG(facts.st_mode):
-                manifest = _read_usual(descriptor, name)
-                problem = None
+                manifest, problem = _read_usual(descriptor, name, decode), None
                 if manifest is None:
                     manifest, problem = read_manifest(directory / name)
                 yield FoundFile(name, facts, manifest, problem)
@@ -86,16 +84,16 @@ def read_manifest(path: Path) -> tuple[Manifest | None, str | None]:
     return manifest, None
 
 
-def _read_usual(directory: int, name: str) -> Manifest | None:
+def _read_usual(directory: int, name: str, decode: Callable[[bytes], Manifest]) -> Manifest | None:
     """A whole manifest in an ordinary file; None where it is anything else."""
     try:
-        descriptor = os.open(name.removesuffix(".pt") + ".json", _FLAGS, dir_fd=directory)
+        descriptor = os.open(name[:-3] + ".json", _FLAGS, dir_fd=directory)
     except OSError:
         return None
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         data = os.read(descriptor, _USUAL_BYTES) if is_file else b""
-        manifest = _decoder().decode(data)
+        manifest = decode(data)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     finally:

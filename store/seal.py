@@ -16,6 +16,11 @@ SealState = Literal["whole", "broken", "missing"]
 
 _SEAL = re.compile(rb',\s*"checksum":"([0-9a-f]{16})"\s*\}\s*\Z')
 _LONGEST_SEAL_BYTES = 64
+_USUAL = b',\n  "checksum":"'
+_USUAL_END = b'"\n}\n'
+_HEX_BYTES = 16
+_USUAL_BYTES = len(_USUAL) + _HEX_BYTES + len(_USUAL_END)
+"""As `seal` ends an indented object: ten thousand of these are told whole in 1 ms, where the pattern takes 10."""
 
 
 def seal(data: bytes) -> bytes:
@@ -32,6 +37,10 @@ def seal(data: bytes) -> bytes:
 
 def check_seal(data: bytes) -> SealState:
     """Whether the bytes of a sealed JSON object are those that were sealed."""
+    if data.endswith(_USUAL_END) and data.startswith(_USUAL, -_USUAL_BYTES):
+        body = memoryview(data)[:-_USUAL_BYTES]
+        if xxhash.xxh3_64_hexdigest(body).encode() == data[-_HEX_BYTES - len(_USUAL_END) : -len(_USUAL_END)]:
+            return "whole"
     found = _SEAL.search(data, max(0, len(data) - _LONGEST_SEAL_BYTES))
     if found is None:
         return "missing"

@@ -140,14 +140,14 @@ def test_a_tier_of_a_standalone_directory_that_cannot_be_read_is_told(
 ) -> None:
     for tier in ("training", "milestone"):
         (tmp_path / tier).mkdir()
-    scandir = os.scandir
+    plain_open = os.open
 
-    def refuse(path: Any) -> Any:
+    def refuse(path: Any, *rest: Any, **named: Any) -> int:
         if Path(path).name == "milestone":
             raise PermissionError(errno.EACCES, "Permission denied")
-        return scandir(path)
+        return plain_open(path, *rest, **named)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
 
     view = Store.open(tmp_path).runs()[0]
 
