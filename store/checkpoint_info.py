@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,12 +92,12 @@ class CheckpointInfo(msgspec.Struct, frozen=True, gc=False):
         return f"{self.tier} {self.epoch}"
 
     @property
-    def order(self) -> tuple[int, int, float, str]:
+    def order(self) -> tuple[int, int, float, str, str]:
         """Sort key: (epoch, step), then commit time, as numbers."""
         manifest = self.manifest
         if manifest is None:
-            return (self.epoch, self.step, self.time, self.key)
-        return (manifest.epoch, manifest.global_step, manifest.time, self.key)
+            return (self.epoch, self.step, self.modified, self.tier, self.name)
+        return (manifest.epoch, manifest.global_step, manifest.time, self.tier, self.name)
 
     def metric(self, name: str) -> float | None:
         """The value of a metric, NaN included; None where it is missing."""
@@ -111,6 +111,9 @@ class CheckpointInfo(msgspec.Struct, frozen=True, gc=False):
         return str(self.path)
 
 
+_ORDER = operator.attrgetter("order")
+
+
 def scan_tier(directory: Path, tier: Tier) -> list[CheckpointInfo]:
     """The committed checkpoints of one directory, unordered; links and strangers' files are passed over.
 
@@ -119,12 +122,9 @@ def scan_tier(directory: Path, tier: Tier) -> list[CheckpointInfo]:
     Raises:
         OSError: The directory is there and cannot be read.
     """
-    found = []
-    for one in read_manifests(directory):
-        info = _info_of(directory, tier, one)
-        if info.problem is None or info.exists():  # else deleted while its manifest was looked for
-            found.append(info)
-    return found
+    found = [_info_of(directory, tier, one) for one in read_manifests(directory)]
+    # A file without its manifest may have been deleted while that was looked for.
+    return [info for info in found if info.problem is None or info.exists()]
 
 
 def read_info(path: Path, tier: Tier) -> CheckpointInfo:
@@ -148,10 +148,10 @@ def as_it_is_now(info: CheckpointInfo) -> CheckpointInfo | None:
 
 
 def _info_of(directory: Path, tier: Tier, found: FoundFile) -> CheckpointInfo:
-    facts = found.facts
+    name, facts, manifest, problem = found
     inode = (facts.st_dev, facts.st_ino)
     return CheckpointInfo(
-        directory, found.name, tier, found.manifest, found.problem, inode, facts.st_size, facts.st_mtime, facts.st_nlink
+        directory, name, tier, manifest, problem, inode, facts.st_size, facts.st_mtime, facts.st_nlink
     )
 
 
@@ -179,9 +179,12 @@ def read_checkpoints(
             if problems is None:
                 raise
             problems.append(f"{paths.root.name}/{tier} cannot be read: {error.strerror}")
-    limits = {attempt: _lineage_limit(attempt, attempts) for attempt in {info.attempt for info in found}}
-    live = [info for info in found if info.manifest is None or info.step <= limits[info.attempt]]
-    return tuple(sorted(live, key=lambda info: info.order))
+    saved_by = {info.manifest.attempt for info in found if info.manifest is not None}
+    limits = {attempt: _lineage_limit(attempt, attempts) for attempt in saved_by}
+    if min(limits.values(), default=math.inf) < math.inf:  # of most runs nothing was ever abandoned
+        found = [one for one in found if one.manifest is None or one.step <= limits[one.attempt]]
+    found.sort(key=_ORDER)
+    return tuple(found)
 
 
 def is_live(info: CheckpointInfo, attempts: Iterable[Attempt]) -> bool:
@@ -219,18 +222,23 @@ def best_of(checkpoints: Iterable[CheckpointInfo], metric: str, mode: Mode) -> C
 def best_first(checkpoints: Iterable[CheckpointInfo], metric: str, mode: Mode, count: int) -> list[CheckpointInfo]:
     """The best `count` committed checkpoints by `metric`, in the order that `best_of` would find them one by one."""
     sign = 1.0 if mode == "min" else -1.0
-    valued = [
-        (sign * value, info)
-        for info in checkpoints
-        if (value := info.metric(metric)) is not None and not math.isnan(value)
-    ]
-    least = heapq.nsmallest(count, (value for value, _ in valued))  # few, and only they are compared in full
-    if not least:
+    valued: list[CheckpointInfo] = []
+    values: list[float] = []  # apart: ten thousand pairs would set the garbage collector going
+    for info in checkpoints:
+        if (manifest := info.manifest) is not None:
+            value = manifest.metrics.get(metric)
+            if type(value) is not float:  # nearly all are, and need no call
+                value = manifest.metric(metric)
+            if value is not None and not math.isnan(value):
+                valued.append(info)
+                values.append(sign * value)
+    if not values or not count:
         return []
+    last = sorted(values)[:count][-1]  # few are compared in full
     ranked = sorted(
         (value, info.epoch, info.step, info.tier != "milestone", info.time, info.key, info)
-        for value, info in valued
-        if value <= least[-1]
+        for value, info in zip(values, valued, strict=True)
+        if value <= last
     )
     return [one[-1] for one in ranked[:count]]
 
