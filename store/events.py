@@ -197,6 +197,8 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 
 def _or_none(value: object, kind: Any) -> Any:
     """`value` as `kind`; None if it is not one."""
+    if value is None:
+        return None
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:

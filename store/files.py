@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 MAX_JSON_BYTES = 256 * 1024 * 1024
 """A record larger than this is not one of ours and would only exhaust memory."""
+_BLOCK_BYTES = 64 * 1024
 
 
 def write_durably(path: Path, data: bytes, fs: FileSystem = LOCAL, *, staging: Path | None = None) -> None:
@@ -97,10 +98,15 @@ def open_to_read(path: Path) -> BinaryIO:
         Damaged: It is neither a file nor a directory.
         OSError: It cannot be opened, or is a directory.
     """
+    return os.fdopen(open_regular(path), "rb")
+
+
+def open_regular(path: Path) -> int:
+    """As `open_to_read`, a bare descriptor: of a small file it is read in half the time."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb")
+        return descriptor
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -132,13 +138,25 @@ def read_json(path: Path, kind: type[T]) -> T:
         OSError: It cannot be read.
     """
     try:
-        with open_to_read(path) as file:
-            data = file.read(MAX_JSON_BYTES + 1)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
+    try:
+        data = _read_whole(descriptor)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_JSON_BYTES:
         raise Damaged(f"{path} is larger than any record of ckptop; it was left alone")
     return decode(data, kind, path)
+
+
+def _read_whole(descriptor: int) -> bytes:
+    """All there is, or more than `MAX_JSON_BYTES` of it; asked for at once, that much memory would be set aside."""
+    blocks, left = [], MAX_JSON_BYTES + 1
+    while left > 0 and (block := os.read(descriptor, min(left, _BLOCK_BYTES))):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
 
 
 def decode(data: bytes, kind: type[T], path: Path) -> T:

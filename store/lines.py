@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ckptop.store.files import open_to_change, open_to_read
+from ckptop.store.files import open_regular, open_to_change
 from ckptop.store.fs import LOCAL, FileSystem
 from ckptop.store.manifest import to_number, to_stored
 
@@ -68,15 +68,15 @@ def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:
         Damaged: It is no file.
         OSError: It cannot be read.
     """
-    with open_to_read(path) as file:
-        end = file.seek(0, os.SEEK_END)
+    descriptor = open_regular(path)
+    try:
+        end = os.fstat(descriptor).st_size
         first = max(0, end - limit_bytes)
         rest = b""
         is_torn_end = True
         while end > first:
             begin = max(first, end - _BLOCK_BYTES)
-            file.seek(begin)
-            lines = (file.read(end - begin) + rest).split(b"\n")
+            lines = (os.pread(descriptor, end - begin, begin) + rest).split(b"\n")
             if is_torn_end and len(lines) > 1:
                 lines.pop()  # what follows the last newline: nothing, or a line still being written
                 is_torn_end = False
@@ -85,6 +85,8 @@ def reversed_lines(path: Path, *, limit_bytes: int) -> Iterator[bytes]:
                 yield from reversed(lines[1:])
         if first == 0 and not is_torn_end:
             yield rest
+    finally:
+        os.close(descriptor)
 
 
 def to_json(value: object) -> Any:

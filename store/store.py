@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,8 +79,8 @@ class Store:
             entries = list(os.scandir(self.root))
         except FileNotFoundError:
             return []
-        names = [entry.name for entry in entries if is_run_name(entry.name) and not entry.is_symlink()]
-        return sorted(name for name in names if _is_run(self.root / name))
+        of_runs = [entry for entry in entries if is_run_name(entry.name) and not entry.is_symlink()]
+        return sorted([entry.name for entry in of_runs if _is_run(entry.path)])
 
     def run(self, name: str) -> RunView:
         """One run.
@@ -111,11 +112,11 @@ class Store:
 
     def runs(self) -> list[RunView]:
         """All runs, by name."""
-        found = []
-        for name in self.run_names():
-            with suppress(NotFound):  # deleted since it was listed
-                found.append(self.run(name))
-        return found
+        if self.is_standalone:
+            return [read_standalone(self.root)]
+        roots = [self.root / name for name in self.run_names()]
+        # One that has no record now was deleted since it was listed.
+        return [view for root in roots if (view := read_run(root)).record is not None or _is_run(root)]
 
     def _require(self, name: str) -> None:
         root = self.root / name
@@ -137,8 +138,11 @@ def run_directory(directory: Path) -> Path | None:
     return None
 
 
-def _is_run(root: Path) -> bool:
+def _is_run(root: str | Path) -> bool:
     try:
-        return (root / "run.json").exists()
-    except OSError:  # somebody else's, and closed to us: shown as unreadable
-        return True
+        os.stat(f"{root}/run.json")  # noqa: PTH116  # of a thousand runs, paths would take longer than the look
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:  # somebody else's, and closed to us: shown as unreadable
+        return error.errno != errno.ELOOP
+    return True

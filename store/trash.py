@@ -8,6 +8,7 @@ is cut off the checkpoint stands whole on exactly one side.
 from __future__ import annotations
 
 import re
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -157,9 +158,10 @@ def _entry_directories(where: Path) -> list[Path]:
 
 def _subdirectories(where: Path) -> list[Path]:
     """Real directories in a real one of a real set: a link may lead out of the store."""
-    if where.is_symlink() or where.parent.is_symlink():
-        return []
     try:
+        is_link = stat.S_ISLNK(where.lstat().st_mode)  # first, since most have none of it
+        if is_link or where.parent.is_symlink():
+            return []
         return [path for path in where.iterdir() if path.is_dir() and not path.is_symlink()]
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -126,9 +126,9 @@ def read_run(root: Path) -> RunView:
     """Read a run's directory; never raises for what is in it."""
     head = read_head(root)
     paths, record, status = head.paths, head.record, head.status
-    problems = [] if head.problem is None else [head.problem]
+    problems, checkpoint_paths = [] if head.problem is None else [head.problem], paths.checkpoints
     attempts = record.attempts if record is not None else ()
-    checkpoints = read_checkpoints(paths.checkpoints, attempts, problems=problems)
+    checkpoints = read_checkpoints(checkpoint_paths, attempts, problems=problems)
     result = _result(paths) if status is not None and status.phase == "finished" else _EMPTY
     return RunView(
         name=root.name,
@@ -138,9 +138,9 @@ def read_run(root: Path) -> RunView:
         state=head.state,
         problem=problems[0] if problems else None,
         checkpoints=checkpoints,
-        trash_count=_trash_count(paths.checkpoints),
+        trash_count=_trash_count(checkpoint_paths),
         result=result,
-        checkpoint_paths=paths.checkpoints,
+        checkpoint_paths=checkpoint_paths,
     )
 
 
