@@ -94,6 +94,9 @@ def _cleaned(cells: Sequence[str]) -> Sequence[str]:
 
 def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
     """The cells of a column, all as wide as the widest."""
+    if "".join(cells).isascii():  # a character is a cell, and nothing need be called for each
+        most = max(map(len, cells))
+        return [cell.rjust(most) for cell in cells] if to_right else [cell.ljust(most) for cell in cells]
     from ckptop.host.units import cell_width
 
     widths = list(map(cell_width, cells))

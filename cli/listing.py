@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def _print_checkpoints(view: RunView) -> None:
     metric, now = view.metric, time.time()
     best, latest = view.best, view.latest
     evaluated = _evaluation_columns(view)
+    size_of = functools.lru_cache(format_bytes)  # of one run most are of one size
     rows = []
     for info in reversed(view.checkpoints):
         words = ["latest"] * (info is latest) + ["best"] * (info is best) + ["pin"] * info.pinned
@@ -131,7 +133,7 @@ def _print_checkpoints(view: RunView) -> None:
         rows.append([
             info.tier, " ".join(words) if info.problem is None else "! bad", format_count(info.epoch),
             format_count(info.step), format_cell(value), *(format_cell(info.metric(name)) for name in evaluated),
-            format_bytes(info.size_bytes), format_age(now - info.time), info.problem or info.name,
+            size_of(info.size_bytes), format_age(now - info.time), info.problem or info.name,
         ])  # fmt: skip
     head = ["tier", "mark", "epoch", "step", metric.name if metric else "metric", *evaluated, "size", "age", "file"]
     print_table(head, rows, right=frozenset(range(2, len(head) - 1)))
@@ -139,7 +141,8 @@ def _print_checkpoints(view: RunView) -> None:
 
 def _evaluation_columns(view: RunView) -> list[str]:
     """Of each evaluation the metric that says what best means in the run; of a run that names none, all."""
-    named = dict.fromkeys(name for info in view.checkpoints if info.manifest for name in info.manifest.evaluated)
+    found = [info.manifest for info in view.checkpoints if info.manifest is not None and info.manifest.evaluations]
+    named = dict.fromkeys(name for manifest in found for name in manifest.evaluated)
     if view.metric is None:
         return list(named)
     own = view.metric.name.rpartition("/")[2]
