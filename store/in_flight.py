@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 Job = Callable[[], object]
 
-_NICENESS = 5
-"""Of the writer: where every core is busy the loop goes first."""
+_NICER = 5
+"""Than the loop the writer is: where every core is busy the loop goes first."""
 
 
 class InFlight:
@@ -67,7 +67,8 @@ class InFlight:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, AttributeError):  # a courtesy; no system needs to grant it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)
         while True:
             with self._lock:
                 if not self._jobs:

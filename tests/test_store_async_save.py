@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from slow_disk import SlowDisk, open_manager
 from tiny_model import manager_of, trained_pair
 from trainer_runs import run_training
 
 from ckptop.store import CheckpointManager, Run, host_copy
 from ckptop.store.events import read_events
-from ckptop.store.fs import FileSystem
 from ckptop.store.host_copy import HostCopy
 from ckptop.store.saving import Saver
 from ckptop.store.tensors import read_state
@@ -26,29 +26,11 @@ from ckptop.store.verify import verify_checkpoint, verify_run
 from ckptop.store.views import read_run
 
 
-class SlowDisk(FileSystem):
-    """Writes no tensor until it is let."""
-
-    def __init__(self, error: OSError | None = None) -> None:
-        self.may_write, self.has_begun, self.error = threading.Event(), threading.Event(), error
-
-    def reserve(self, fd: int, size_bytes: int) -> bool:
-        self.has_begun.set()
-        assert self.may_write.wait(30)
-        if self.error is not None:
-            raise self.error
-        return super().reserve(fd, size_bytes)
-
-
 @pytest.fixture
 def disk() -> Iterator[SlowDisk]:
     found = SlowDisk()
     yield found
     found.may_write.set()
-
-
-def open_manager(root: Path, disk: FileSystem, **options: Any) -> CheckpointManager:
-    return CheckpointManager(root / "set", 0, async_save=True, fs=disk, **options)
 
 
 def change_everything(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
