@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def test_only_what_was_appended_is_read(path: Path) -> None:
     assert (nothing, first, second, log.poll()) == (False, True, True, False)
     assert values(log, "loss") == [0.5, 0.25]
     assert before.value.tolist() == [0.5], "what was handed out stays as it was"
+
+
+def test_appended_lines_cost_what_they_weigh(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what the log weighs: neither is it read again, nor are the columns made anew."""
+    append(path, *({"step": step, "loss": 0.5} for step in range(20_000)))
+    log = read(path)
+    append(path, {"step": 20_000, "loss": 0.5})
+    log.poll()  # makes room for more than comes next
+    before, pread, read_bytes = log.series("loss").value, os.pread, []
+
+    def weigh(descriptor: int, size_bytes: int, offset: int) -> bytes:
+        data = pread(descriptor, size_bytes, offset)
+        read_bytes.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", weigh)
+    append(path, {"step": 20_001, "loss": 0.25})
+
+    assert log.poll()
+    assert path.stat().st_size > 500_000
+    assert sum(read_bytes) < 500
+    assert values(log, "loss")[-2:] == [0.5, 0.25]
+    assert np.shares_memory(before, log.series("loss").value)
 
 
 def test_a_version_rises_for_the_metrics_that_changed_only(path: Path) -> None:
