@@ -6,10 +6,10 @@ is done, so that another batch size does not make it jump. The schedule itself h
 
 from __future__ import annotations
 
-import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -19,26 +19,59 @@ from ckptop.trainer.state import Progress
 
 SGD_MOMENTUM = 0.9
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _unguarded(method: _Method) -> _Method:
+    """What torch keeps from being traced, as `functools.wraps` left it; the method where torch no longer wraps it."""
+    return cast(_Method, getattr(method, "__wrapped__", method))
+
+
+class _Untraced(torch.optim.Optimizer):
+    """An optimizer that no compiled function calls: of `torch.compile` the trainer asks the model alone.
+
+    Torch keeps the compiler from tracing these methods, and imports all of the compiler to say so: two seconds of
+    every start.
+    """
+
+    add_param_group = _unguarded(torch.optim.Optimizer.add_param_group)
+    zero_grad = _unguarded(torch.optim.Optimizer.zero_grad)
+    state_dict = _unguarded(torch.optim.Optimizer.state_dict)
+    load_state_dict = _unguarded(torch.optim.Optimizer.load_state_dict)
+
+
+class _SGD(_Untraced, torch.optim.SGD): ...
+
+
+class _Adam(_Untraced, torch.optim.Adam): ...
+
+
+class _AdamW(_Untraced, torch.optim.AdamW): ...
+
 
 def build_optimizer(config: TrainConfig[Any], parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer, fused: one kernel a step instead of several a tensor, with the same bits each time."""
     lr, weight_decay = config.lr, config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=lr, weight_decay=weight_decay, momentum=SGD_MOMENTUM, nesterov=True, fused=True
-        )
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        return _SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=SGD_MOMENTUM, nesterov=True, fused=True)
+    kind = _AdamW if config.optimizer == "adamw" else _Adam
     return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def quick_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """The optimizer's `step`, to the same bits, without what torch wraps around it: a label for its profiler and hooks.
+    """The optimizer's `step`, to the same bits, without what torch wraps around it.
 
-    Nothing here registers hooks, and at steps of a millisecond the wrapper takes four per cent of one. `__wrapped__` is
-    what `functools.wraps` leaves; where torch no longer does that, it is the usual call.
+    That is a label for its profiler, hooks, of which nothing here registers any, and a break for the compiler: at steps
+    of a millisecond four per cent of one, and once the compiler's import. Without them `step` is to be called without
+    gradients, as they do.
     """
-    step = type(optimizer).step
-    return functools.partial(getattr(step, "__wrapped__", step), optimizer)
+    step = inspect.unwrap(type(optimizer).step)
+
+    @torch.no_grad()
+    def quick() -> object:
+        return step(optimizer)
+
+    return quick
 
 
 def hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
