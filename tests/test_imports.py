@@ -80,3 +80,17 @@ def test_the_version_is_told_without_looking_up_the_package(tmp_path: Path) -> N
 
     assert done.stdout.splitlines()[-1] == "False"
     assert done.stdout.startswith(f"ckptop {version('ckptop')}\n")
+
+
+def test_a_training_imports_neither_the_compiler_nor_what_it_does_not_measure_with(tmp_path: Path) -> None:
+    """Together they take longer than all else before the first step."""
+    dear = {"torch._dynamo", "sympy", "torchmetrics", "transformers"}
+    options = "'diabetes', '--epochs', '1', '--set', 'optimizer=sgd'"
+    code = f"from ckptop.cli.main import run\nassert run(['train', {options}]) == 0"
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*({dear!r} & set(sys.modules)))"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert done.stdout.splitlines()[-1] == ""

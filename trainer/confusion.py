@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 from PIL import Image, ImageDraw, ImageFont
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ckptop.store.files import write_durably
+from ckptop.trainer.metrics import ConfusionCounts
 from ckptop.trainer.task import Task
 
 Counts = list[list[int]]
@@ -24,9 +24,9 @@ _DARK = (8, 48, 107)
 _GAP_PIXELS = 6
 
 
-def confusion_metric(task: Task[Any]) -> MulticlassConfusionMatrix | None:
+def confusion_metric(task: Task[Any]) -> ConfusionCounts | None:
     """What counts the confusions of a task; None where it is no classification."""
-    return MulticlassConfusionMatrix(len(task.class_names)) if len(task.class_names) > 1 else None
+    return ConfusionCounts(len(task.class_names)) if len(task.class_names) > 1 else None
 
 
 def write_confusion(directory: Path, counts: Counts, names: Sequence[str], stem: str = "confusion_matrix") -> bytes:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torchmetrics import Metric
 
 from ckptop.trainer.device import Device
 from ckptop.trainer.loader import EpochLoader
+from ckptop.trainer.metrics import ConfusionCounts
 from ckptop.trainer.task import Task
 
 
@@ -21,11 +21,11 @@ def evaluate(
     device: Device,
     split: str,
     on_batch: Callable[[], None],
-    also: Metric | None = None,
+    confusion: ConfusionCounts | None = None,
 ) -> dict[str, float]:
     """The mean loss a sample and the task's metrics, named `split/…`. The model is left in training mode.
 
-    `also` is updated with all outputs and targets beside them.
+    `confusion` is updated with all outputs and targets beside them.
     """
     metrics = task.metrics().to(device.torch_device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device.torch_device)
@@ -37,8 +37,8 @@ def evaluate(
             loss = task.loss(outputs, targets)
         loss_sum += loss.double() * len(targets)
         metrics.update(outputs.float(), targets)
-        if also is not None:
-            also.to(device.torch_device).update(outputs.float(), targets)
+        if confusion is not None:
+            confusion.update(outputs.float(), targets)
         on_batch()
     model.train()
     results = {"loss": loss_sum / loader.batches.sample_count, **metrics.compute()}

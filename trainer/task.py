@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Generic
 
 import torch
 from torch.utils.data import Dataset
-from torchmetrics import MetricCollection
 
 from ckptop.store.errors import UsageError
 from ckptop.store.records import Mode
 from ckptop.trainer.config import OptionsT, TrainConfig
+from ckptop.trainer.metrics import Metrics
 from ckptop.trainer.sample_random import SampleRandom
 
 Samples = Dataset[tuple[torch.Tensor, ...]]
@@ -151,8 +151,11 @@ class Task(ABC, Generic[OptionsT]):
         """The mean loss of a batch, a 0-d tensor."""
 
     @abstractmethod
-    def metrics(self) -> MetricCollection:
-        """New torchmetrics, updated with (outputs, targets); the names go behind `val/` and `test/`."""
+    def metrics(self) -> Metrics:
+        """New metrics, of torchmetrics or `trainer.metrics`, updated with (outputs, targets).
+
+        The names go behind `val/` and `test/`.
+        """
 
     def format_metric(self, value: float) -> str:
         """The metric as people read it: `97.22%`."""

@@ -17,13 +17,12 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 from torch.utils.data import TensorDataset
-from torchmetrics import MetricCollection
 
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import Fraction, Positive, TaskOptions, TrainConfig
+from ckptop.trainer.metrics import MetricDict, Smape, smape_of_constant
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tasks.read_table import read_table
-from ckptop.trainer.tasks.smape import Smape, smape_of_constant
 from ckptop.trainer.tasks.tables import content_hash, subset
 
 FEATURES = 10
@@ -146,6 +145,6 @@ class Diabetes(Task[DiabetesOptions]):
         """The mean absolute error, in the target's unit."""
         return F.l1_loss(outputs, targets)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> MetricDict:
         """SMAPE in percent."""
-        return MetricCollection({"smape": Smape()})
+        return MetricDict(smape=Smape())

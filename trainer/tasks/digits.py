@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 from torch.utils.data import TensorDataset
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from ckptop.store.errors import UsageError
 from ckptop.trainer.config import Count, Fraction, Positive, TaskOptions, TrainConfig
+from ckptop.trainer.metrics import Accuracy, MetricDict
 from ckptop.trainer.sample_random import SampleRandom
 from ckptop.trainer.task import Task, TaskData
 from ckptop.trainer.tasks.read_table import Table, read_table
@@ -124,9 +123,9 @@ class Digits(Task[DigitsOptions]):
         """Cross-entropy."""
         return F.cross_entropy(outputs, targets)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> MetricDict:
         """The share of digits read right."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+        return MetricDict(accuracy=Accuracy())
 
 
 def _pixels(table: Table) -> torch.Tensor:

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 from torch.utils.data import TensorDataset
-from torchmetrics import MetricCollection
 
 from ckptop.store.errors import DataError
 from ckptop.trainer.config import TrainConfig, layered
 from ckptop.trainer.fitted import typed
+from ckptop.trainer.metrics import MetricDict, Smape, smape_of_constant
 from ckptop.trainer.task import BoundTask, Samples, TaskData
 from ckptop.trainer.tasks.embeddings import embed
 from ckptop.trainer.tasks.encoder import (
@@ -36,7 +36,6 @@ from ckptop.trainer.tasks.price_models import EncodedText, HashedText, PriceMode
 from ckptop.trainer.tasks.price_options import PRESETS, PriceOptions
 from ckptop.trainer.tasks.price_tables import hash_of, read_tables, told
 from ckptop.trainer.tasks.read_rows import Rows, read_rows
-from ckptop.trainer.tasks.smape import Smape, smape_of_constant
 from ckptop.trainer.tasks.sparse import SparseSamples
 
 
@@ -155,9 +154,9 @@ class Price(BoundTask[PriceOptions]):
             return F.smooth_l1_loss(logs, torch.zeros_like(logs), beta=0.05)
         return (2 * torch.tanh(logs.abs() / 2)).mean()  # 2|p-t| / (p+t), without a price that overflows
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> MetricDict:
         """SMAPE in percent."""
-        return MetricCollection({"smape": Smape()})
+        return MetricDict(smape=Smape())
 
     @property
     def _known(self) -> Fitted:

@@ -14,12 +14,11 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 import xxhash
 from torch import nn
 from torch.utils.data import TensorDataset
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from ckptop.store.errors import DataError, UsageError
 from ckptop.trainer.config import Fraction, Positive, TaskOptions, TrainConfig
 from ckptop.trainer.fitted import typed
+from ckptop.trainer.metrics import Accuracy, MetricDict
 from ckptop.trainer.task import BoundTask, Samples, TaskData
 from ckptop.trainer.tasks.embeddings import embed
 from ckptop.trainer.tasks.encoder import SMALL_PUBLIC, Precision
@@ -166,9 +165,9 @@ class Sentiment(BoundTask[SentimentOptions]):
         """Cross-entropy."""
         return F.cross_entropy(outputs, targets)
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> MetricDict:
         """The share of texts told right."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(len(CLASSES), average="micro")})
+        return MetricDict(accuracy=Accuracy())
 
     @property
     def _columns(self) -> Columns:
