@@ -215,6 +215,8 @@ def _draw_names(rows: list[Row], plot: Plot, layers: list[_Layer], glyphs: Glyph
 
 
 def _axis_marks(model: ChartModel, glyphs: Glyphs) -> Iterator[Marks]:
+    for tone in ("error", "warning"):
+        yield Marks(np.array([alert.x for alert in model.alerts if alert.tone == tone]), glyphs.alert, tone)
     for series in model.series:
         yield Marks(nonfinite_x(series), glyphs.nan, "error")
     yield Marks(np.array(model.milestones), glyphs.milestone, "foreground")

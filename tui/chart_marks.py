@@ -50,14 +50,16 @@ class Glyphs:
     nan: str
     cut: str
     doomed: str
+    alert: str
 
     @classmethod
     def of(cls, *, ascii_only: bool) -> Glyphs:
         """The set for a terminal that can or cannot show more than ASCII."""
         best, milestone, checkpoint = (GLYPHS[name][ascii_only] for name in ("best", "milestone", "checkpoint"))
+        alert = GLYPHS["alert"][ascii_only]
         if ascii_only:
-            return cls(".", "-", "|", best, milestone, checkpoint, "x", "~", "X")
-        return cls("┈", "─", "│", best, milestone, checkpoint, "×", "…", GLYPHS["crashed"][0])
+            return cls(".", "-", "|", best, milestone, checkpoint, "x", "~", "X", alert)
+        return cls("┈", "─", "│", best, milestone, checkpoint, "×", "…", GLYPHS["crashed"][0], alert)
 
 
 def draw_grid(rows: list[Row], plot: Plot, glyphs: Glyphs) -> None:

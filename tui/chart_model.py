@@ -14,11 +14,22 @@ class Stop:
 
     x: float
     kind: str
-    """`best`, `milestone`, `checkpoint` or `nan`."""
+    """`best`, `milestone`, `checkpoint`, `alert` or `nan`."""
     text: str
     """What it is, in a few clean words."""
     key: str | None = None
-    """Key of its row in the table of checkpoints; None where it has none."""
+    """Key of its row in the table of checkpoints, or of an alert in the list of alerts; None where it has none."""
+    tone: str = "foreground"
+    """Colour token of the words."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPlace:
+    """Where an alert began."""
+
+    x: float
+    tone: str
+    """Colour token: of an error or a warning."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,6 +46,8 @@ class ChartModel:
     """x of each milestone; where one meets a checkpoint, it is drawn."""
     doomed: tuple[float, ...] = ()
     """x of each checkpoint that a plan would delete."""
+    alerts: tuple[AlertPlace, ...] = ()
+    """Where alerts began; drawn over every other mark of the axis."""
     x_label: str = "step"
     """Unit of x: "step", "epoch", or a unit of time."""
     log: bool | None = None

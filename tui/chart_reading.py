@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ckptop.host.units import format_count, format_value
+from ckptop.host.units import format_count, format_value, shorten_right
 from ckptop.tui.chart_clock import DAY, clock_text
 from ckptop.tui.chart_curves import Plot
 from ckptop.tui.chart_model import ChartModel, Stop
@@ -21,6 +21,12 @@ from ckptop.tui.chart_smooth import Smoother
 from ckptop.tui.text import Span
 
 TIME_UNITS = frozenset({"s", "min", "h", "d"})
+
+STOP_ORDER = ("alert", "nan", "best", "milestone", "checkpoint")
+"""Kinds of marks; of many in one column the first are read."""
+
+MARK_WIDTH = 20
+"""Cells of a mark's words that are shown however little room there is beside the cursor."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,7 +104,8 @@ def readout(model: ChartModel, plot: Plot, readings: Sequence[Reading], x: float
     if column is None:
         return []
     values = [(reading, value_at(reading, column)) for reading in readings]
-    marks = stops_at(model.stops, plot, column)
+    marks = sorted(stops_at(model.stops, plot, column), key=lambda stop: STOP_ORDER.index(stop.kind))
+    room = max(column, plot.columns - column - 1) - 2
     logged = [value.x for _, value in values if value is not None and column_of(plot, value.x) == column]
     exact = x if any(stop.x == x for stop in marks) else max(logged, default=x)
     lines: list[tuple[Span, ...]] = [(Span(place_of(model.x_label, exact, plot)),)]
@@ -110,7 +117,7 @@ def readout(model: ChartModel, plot: Plot, readings: Sequence[Reading], x: float
             continue
         spread = f" ({format_value(value.low)}–{format_value(value.high)})" if value.low < value.high else ""
         lines.append((name, Span(format_value(value.value)), Span(spread, "muted")))
-    return lines + [(Span(stop.text, "error" if stop.kind == "nan" else "foreground"),) for stop in marks[:3]]
+    return lines + [(Span(shorten_right(stop.text, max(MARK_WIDTH, room)), stop.tone),) for stop in marks[:3]]
 
 
 def place_of(unit: str, x: float, plot: Plot) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ckptop.host.units import format_value
 from ckptop.tui import text
+from ckptop.tui.alert_marks import AlertMark, alert_places, alert_stops
 from ckptop.tui.chart_model import ChartModel, Stop
 from ckptop.tui.chart_series import Floats, Series
 from ckptop.tui.curves import Curve, CurveGroup, Curves
@@ -52,6 +53,7 @@ class Marks:
     milestones: tuple[Mark, ...] = ()
     best: Mark | None = None
     best_value: float | None = None
+    alerts: tuple[AlertMark, ...] = ()
 
 
 def chart_model(
@@ -63,15 +65,18 @@ def chart_model(
     best = None
     if marks.best is not None and marks.best_value is not None and curves.metric in {c.name for c in group.curves}:
         best = (place.at(marks.best), marks.best_value)
+    alarms = tuple(alert_stops(marks.alerts, place.of_steps))
+    stops = (*alarms, *_checkpoint_stops(marks, place), *_nan_stops(drawn))
     return ChartModel(
         series=tuple(sorted(drawn, key=lambda series: not series.faded)),  # dropped attempts lie underneath
         best=best,
         checkpoints=tuple(place.at(mark) for mark in marks.checkpoints),
         milestones=tuple(place.at(mark) for mark in marks.milestones),
+        alerts=alert_places(alarms),
         x_label=place.unit,
         log=log,
         smoothing=smoothing,
-        stops=tuple(sorted((*_checkpoint_stops(marks, place), *_nan_stops(drawn)), key=lambda stop: stop.x)),
+        stops=tuple(sorted(stops, key=lambda stop: stop.x)),
         subject=f"{curves.run} {group.title}",
     )
 
@@ -109,7 +114,7 @@ class _Place:
     """Where points and checkpoints of a run stand on an axis."""
 
     def __init__(self, curves: Curves, group: CurveGroup, axis: Axis, unit: str | None = None) -> None:
-        self._axis, self._start = axis, curves.start_time
+        self._axis, self._start, self._group = axis, curves.start_time, group
         time_unit, self._unit_seconds = _time_unit(curves, group)
         if unit in UNIT_SECONDS:
             time_unit, self._unit_seconds = unit, UNIT_SECONDS[unit]
@@ -129,6 +134,18 @@ class _Place:
         if self._axis in {"step", "epoch"}:
             return float(mark.step if self._axis == "step" else mark.epoch)
         return mark.time if self._axis == "clock" else (mark.time - self._start) / self._unit_seconds
+
+    def of_steps(self, steps: Sequence[int]) -> Floats:
+        """X of steps, by what the densest curve logged there or next: at most its last x; NaN where it has none."""
+        curve = max(self._group.curves, key=lambda item: item.value.size)
+        kept = ~curve.abandoned
+        logged, x = (curve.step, self.of(curve)) if kept.all() else (curve.step[kept], self.of(curve)[kept])
+        if not (logged.size and steps):
+            return np.full(len(steps), np.nan)
+        wanted = np.minimum(np.array(steps), logged[-1])
+        if self._axis != "step":
+            wanted = x[np.searchsorted(logged, wanted)]
+        return wanted.astype(np.float64)
 
 
 def _checkpoint_stops(marks: Marks, place: _Place) -> Iterator[Stop]:
@@ -155,7 +172,8 @@ def _nan_stops(drawn: Iterable[Series]) -> Iterator[Stop]:
         if series.faded or not broken.any():
             continue
         for index in np.flatnonzero(broken & ~np.append(False, broken[:-1]))[:MOST_NAN_STOPS]:
-            yield Stop(float(series.x[index]), "nan", f"{series.label} is {format_value(float(series.y[index]))}")
+            said = f"{series.label} is {format_value(float(series.y[index]))}"
+            yield Stop(float(series.x[index]), "nan", said, tone="error")
 
 
 def _series_of(curve: Curve, x: Floats) -> list[Series]:

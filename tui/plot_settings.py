@@ -12,6 +12,7 @@ from ckptop.tui.text import Span
 from ckptop.tui.widgets.pane_rule import Figure
 
 if TYPE_CHECKING:  # NumPy takes 0.1 s to import: charts come after the first paint
+    from ckptop.tui.alert_marks import AlertMark
     from ckptop.tui.chart_compose import Frame
     from ckptop.tui.chart_model import ChartModel
     from ckptop.tui.curve_models import Axis, Marks
@@ -88,16 +89,18 @@ class PlotSettings:
 
     def plan(self, snapshot: Snapshot, group: CurveGroup) -> Plan:
         """The chart of a group of the selected run, as the settings are now."""
+        from ckptop.tui.alert_marks import alert_marks
         from ckptop.tui.curve_models import chart_model, overlay_model, overlay_splits
 
         detail = snapshot.detail
         assert detail is not None  # noqa: S101  a group is of a run
         assert detail.curves is not None  # noqa: S101
-        log, marks, axis = self.logs.get(group.title), marks_of(detail), self.axis
+        alerts = alert_marks(snapshot.alerts, detail.row.name, group)
+        log, marks, axis = self.logs.get(group.title), marks_of(detail, alerts), self.axis
         alone = partial(chart_model, detail.curves, group, marks, axis=axis, log=log, smoothing=self.smoothing)
         others = [found for curves in snapshot.overlays if (found := _same_metric(curves, group)) is not None]
         groups = (group, *(found for _, found in others))
-        key = (groups, detail.table, self.key, log)
+        key = (groups, detail.table, alerts, self.key, log)
         points = sum(found.points for found in groups)
         if not (self.overlay and others):
             return Plan(key, alone, points, "")
@@ -170,8 +173,8 @@ def plan_model(detail: RunDetail, doomed: frozenset[str]) -> ChartModel:
     return replace(model, doomed=tuple(float(mark.step) for mark in going), stops=())
 
 
-def marks_of(detail: RunDetail) -> Marks:
-    """Where the checkpoints of a run stand on its charts."""
+def marks_of(detail: RunDetail, alerts: tuple[AlertMark, ...] = ()) -> Marks:
+    """Where the checkpoints of a run stand on its charts, and the alerts of one of them."""
     from ckptop.tui.curve_models import Mark, Marks
 
     rows = detail.table.rows
@@ -187,4 +190,5 @@ def marks_of(detail: RunDetail) -> Marks:
         milestones=marks("milestone"),
         best=Mark(best.step, best.epoch, best.time, best.key, best.mark) if best is not None else None,
         best_value=best.values[column] if best is not None and column is not None else None,
+        alerts=alerts,
     )

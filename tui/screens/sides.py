@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckptop.host.units import format_count
 from ckptop.tui.alarming import Alarming
-from ckptop.tui.layout import COMPARE, REGISTRY
+from ckptop.tui.layout import ALERTS, COMPARE, REGISTRY
 from ckptop.tui.reader import StoreReader
 from ckptop.tui.screens.full_panes import FullPanes
 from ckptop.tui.trainers import Tasks
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what these screens need is imported when one of them is ope
     from ckptop.tui.comparing import Subject
     from ckptop.tui.releases import Releases
     from ckptop.tui.widgets.alerts_pane import AlertsPane
+    from ckptop.tui.widgets.chart_viewer import ChartViewer
     from ckptop.tui.widgets.compare_pane import ComparePane
     from ckptop.tui.widgets.registry_pane import RegistryPane
 
@@ -35,6 +36,13 @@ class Sides(FullPanes):
         self._made_releases: Releases | None = None
 
     # Alerts.
+
+    def on_chart_viewer_alert_opened(self, message: ChartViewer.AlertOpened) -> None:
+        """Go to the row of an alert marked on the curve."""
+        message.stop()
+        alerts: AlertsPane = self.pane(ALERTS)  # type: ignore[assignment]  # made under this id
+        alerts.go_to(message.key)
+        self.action_pane(ALERTS)
 
     def on_alerts_pane_looked(self) -> None:
         """Nothing on the list is new any more."""

@@ -58,6 +58,8 @@ class AlertsPane(MarkedList[AlertRow]):
         """Keys of those that were new when the list was opened."""
         self._undos: list[tuple[str, ...]] = []
         self._now = 0.0
+        self._wanted: str | None = None
+        """Key of the row to go to once it is listed."""
         self._longest = 0
         """Cells of the longest name of a run."""
 
@@ -87,6 +89,11 @@ class AlertsPane(MarkedList[AlertRow]):
             self.post_message(self.Looked())
         self.repaint()
 
+    def go_to(self, key: str) -> None:
+        """Put the cursor on the alert of `key`, now or once the list is there."""
+        self._wanted, self.query_text = key, ""
+        self._relist()
+
     def watch_query_text(self) -> None:
         """List what matches."""
         self._relist()
@@ -97,6 +104,8 @@ class AlertsPane(MarkedList[AlertRow]):
         matching = [row for row in rows if needle in f"{row.label} {row.kind} {row.message}".casefold()]
         self._longest = max((cell_width(row.label) for row in matching), default=0)
         self.set_items(matching if needle else rows)
+        if self._wanted is not None and self.move_to_key(self._wanted):
+            self._wanted = None
 
     def key_of(self, item: AlertRow) -> str:
         """Its key."""

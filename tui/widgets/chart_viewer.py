@@ -32,6 +32,9 @@ class ChartViewer(Widget, can_focus=True):
             super().__init__()
             self.key = key
 
+    class AlertOpened(MarkOpened):
+        """Enter on an alert."""
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
         self._view = View()
@@ -103,17 +106,17 @@ class ChartViewer(Widget, can_focus=True):
             self._hold(stop.x)
 
     def action_open_mark(self) -> None:
-        """Ask for the row of the checkpoint at the cursor."""
+        """Ask for the row of the checkpoint or the alert at the cursor."""
         from ckptop.tui.chart_reading import column_of, stops_at
 
         plot, at = self._frame.plot, self._view.cursor
         column = column_of(plot, at) if plot is not None and at is not None else None
         here = stops_at(self._frame.model.stops, plot, column) if plot is not None and column is not None else []
-        keys = [stop.key for stop in sorted(here, key=lambda stop: abs(stop.x - (at or 0.0))) if stop.key is not None]
-        if keys:
-            self.post_message(self.MarkOpened(keys[0]))
-        else:
-            self.notify("No checkpoint at the cursor; n goes to the next mark.", markup=False)
+        for stop in sorted(here, key=lambda stop: abs(stop.x - (at or 0.0))):
+            if stop.key is not None:
+                self.post_message((self.AlertOpened if stop.kind == "alert" else self.MarkOpened)(stop.key))
+                return
+        self.notify("No checkpoint at the cursor; n goes to the next mark.", markup=False)
 
     def action_zoom(self, direction: int) -> None:
         """Half as much of x, or twice."""

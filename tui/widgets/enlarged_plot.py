@@ -32,9 +32,9 @@ class EnlargedPlot(ChartViewer):
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("h,left", "move(-1)", "enlarged.left", "Cursor", "Cursor left", show=True, shown_as="← →"),
         binding("l,right", "move(1)", "enlarged.right", "Cursor right", "Cursor right; past the edge the view follows"),
-        binding("n", "next_stop(1)", "enlarged.next-mark", "Mark", "To the next checkpoint or NaN", show=True),
-        binding("N", "next_stop(-1)", "enlarged.previous-mark", "Previous mark", "To the checkpoint or NaN before"),
-        binding("enter", "open_mark", "enlarged.open", "Row", "To the row of the checkpoint here", show=True),
+        binding("n", "next_stop(1)", "enlarged.next-mark", "Mark", "To the next checkpoint, alert or NaN", show=True),
+        binding("N", "next_stop(-1)", "enlarged.previous-mark", "Previous mark", "The checkpoint, alert or NaN before"),
+        binding("enter", "open_mark", "enlarged.open", "Row", "To the row of the checkpoint or alert here", show=True),
         binding(
             "plus,equals_sign", "zoom(1)", "enlarged.zoom-in", "Zoom", "Zoom in at the cursor, or at the newest point",
             show=True, shown_as="+ -",
