@@ -143,9 +143,7 @@ class _Place:
         if not (logged.size and steps):
             return np.full(len(steps), np.nan)
         wanted = np.minimum(np.array(steps), logged[-1])
-        if self._axis != "step":
-            wanted = x[np.searchsorted(logged, wanted)]
-        return wanted.astype(np.float64)
+        return np.asarray(wanted if self._axis == "step" else x[np.searchsorted(logged, wanted)], np.float64)
 
 
 def _checkpoint_stops(marks: Marks, place: _Place) -> Iterator[Stop]:
