@@ -37,6 +37,8 @@ MAX_NAMES = 10_000
 
 _MAX_FIELDS = 128
 """With more metrics than this, mostly absent ones, decoding them all at once would cost too much memory."""
+_FEW_PATTERNS = 16
+_PATTERN_BITS = 32
 _SLOW_LINES = 32
 """A piece this small is read line by line."""
 _OWN_COLUMNS = ("step", "epoch", "time")
@@ -245,11 +247,7 @@ class MetricLog:
         if not partial:
             self._table.extend(rows, values)
             return
-        patterns = np.packbits(np.stack([absent[name] for name in partial], axis=1), axis=1)
-        _, group = np.unique(patterns, axis=0, return_inverse=True)
-        group = group.reshape(-1)  # NumPy 2.0 alone answers with two dimensions
-        order = np.argsort(group, kind="stable")
-        for which in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        for which in _alike([absent[name] for name in partial]):
             carried = {name: column[which] for name, column in values.items() if not absent[name][which[0]]}
             self._table.extend(rows.select(which), carried)
 
@@ -257,6 +255,20 @@ class MetricLog:
         self.bad_lines += 1
         if self.first_bad is None:
             self.first_bad = f"{self.path.name} line {self._lines:,} {why}; skipped."
+
+
+def _alike(absent: list[NDArray[np.bool_]]) -> list[NDArray[np.int64]]:
+    """The lines that lack the same metrics, together and in their order; `absent` says for a metric which lack it."""
+    pattern = np.zeros(len(absent[0]), np.int64)
+    for count, mask in enumerate(absent, 1):
+        pattern = 2 * pattern + mask
+        if count % _PATTERN_BITS == 0:  # numbered anew, so that they fit into an integer
+            pattern = np.unique(pattern, return_inverse=True)[1].reshape(-1)
+    found = np.unique(pattern)
+    if len(found) <= _FEW_PATTERNS:  # the usual log has three or four, and is sorted for nothing
+        return [np.flatnonzero(pattern == one) for one in found]
+    order = np.argsort(pattern, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(pattern[order])) + 1)
 
 
 class _Line(NamedTuple):
