@@ -366,14 +366,20 @@ class CheckpointManager:
         self._copied = None
 
     def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Make the buffers of an asynchronous save now, in the background, so that the first one takes no longer.
+        """Make ready for an asynchronous save now, in the background, so that the first one takes no longer.
 
-        To be called after the first step, when the optimizer has its state. Takes as much host memory as the state.
+        To be called after the first step, when the optimizer has its state. Makes the buffers, as much host memory as
+        the state, and asks git for the commit.
         """
         if self.async_save and not self.is_saving:
             parts = [model, optimizer if self.save_optimizer else None]
             state = {str(place): part.state_dict() for place, part in enumerate(parts) if part is not None}
-            self._in_flight.start(lambda: self._host_copy.prepare(state))
+
+            def make_ready() -> None:
+                self._host_copy.prepare(state)
+                git_commit()  # known from then on
+
+            self._in_flight.start(make_ready)
 
     def save_production_checkpoint(
         self,

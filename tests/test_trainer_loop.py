@@ -13,14 +13,15 @@ import pytest
 import torch
 from trainer_runs import assert_same_bits, assert_same_training, at_step, logged, newest_state, run_training
 
-from ckptop.store import saving
+from ckptop.store import host_copy, saving
 from ckptop.store.commit import commit as commit_checkpoint
 from ckptop.store.control import send_request
 from ckptop.store.errors import TrainingFailed, UsageError
 from ckptop.store.events import read_events
 from ckptop.store.run import Run
 from ckptop.store.store import Store
-from ckptop.trainer import pace
+from ckptop.store.tensors import tensor_bytes
+from ckptop.trainer import optim, pace
 from ckptop.trainer.device import Device, StepValues
 from ckptop.trainer.saving import Saving
 from ckptop.trainer.stepping import Step, Stepper
@@ -143,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_before_the_optimizer_moves(
         return original(optimizer, *rest)
 
     monkeypatch.setattr(Diabetes, "loss", loss)
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(optim._AdamW, "step", step)
 
     with pytest.raises(TrainingFailed, match=r"the loss is nan at step 20 \(epoch 2, batch 3 of 17\)"):
         run_training(tmp_path, name="run")
@@ -229,6 +230,29 @@ def test_saves_come_every_so_many_steps_and_epochs(tmp_path: Path) -> None:
     view = Store.open(tmp_path).run("run")
     steps = [(info.epoch, info.step) for info in view.checkpoints if info.tier == "training"]
     assert steps == [(1, 10), (2, 20), (2, 30), (2, 34), (3, 40), (3, 50), (3, 51)]
+
+
+def test_the_first_save_finds_its_buffers_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[int] = []
+    make = host_copy._touched
+
+    def noted(size_bytes: int, *, pinned: bool) -> torch.UntypedStorage:
+        touched.append(size_bytes)
+        return make(size_bytes, pinned=pinned)
+
+    monkeypatch.setattr(host_copy, "_touched", noted)
+    before_save: list[int] = []
+    take = host_copy.HostCopy.take
+
+    def taken(copy: host_copy.HostCopy, state: dict[str, Any]) -> dict[str, Any]:
+        before_save.append(sum(touched))
+        return take(copy, state)
+
+    monkeypatch.setattr(host_copy.HostCopy, "take", taken)
+    run_training(tmp_path, name="run", epochs="1")
+
+    state = newest_state(tmp_path / "run")
+    assert before_save[0] >= tensor_bytes([state["model_state_dict"], state["optimizer_state_dict"]])
 
 
 def test_a_viewer_may_ask_for_a_save(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class Loop:
         self._is_queued = parts.device.is_cuda
         """Whether a step may still be running when the call that takes it returns."""
         self._saved_step = progress.step
+        self._is_prepared = False
         self._pace = Pace()
         self._epoch_began = time.perf_counter()
 
@@ -124,6 +125,9 @@ class Loop:
     def _take_step(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
         """Take a step and log what is done by then: on CUDA, at a step that is logged, all before it."""
         step = self._stepper.take(batches, self.progress)
+        if not self._is_prepared:
+            self._saving.prepare()
+            self._is_prepared = True
         if self._is_queued and self._is_logged(step.step):
             self._read_values()
         self._unread.append(step)

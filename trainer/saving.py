@@ -54,6 +54,10 @@ class Saving:
         self._following: list[tuple[Path, str]] = []
         """Milestones that are made right after it, and what to say of each."""
 
+    def prepare(self) -> None:
+        """Make ready for the first save, beside the loop; once the optimizer has a state."""
+        self._run.checkpoints.prepare(self._parts.model, self._parts.optimizer)
+
     def training(self, progress: Progress, metrics: dict[str, float], *, must: bool) -> bool:
         """Save a training checkpoint of this step; False if the disk refused, or a viewer keeps the lock.
 
