@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -224,11 +225,14 @@ def test_printing_alone_writes_nothing(here: Path) -> None:
 
 
 def test_a_read_only_store_is_asked_and_what_could_not_be_written_is_said(here: Path) -> None:
-    script = (
-        "mount --bind runs runs && mount -o remount,bind,ro runs || exit 99\n"
-        f"{sys.executable} -m ckptop.cli predict digits:best --data photos.csv --out out.csv; echo code $?\n"
-        f"{sys.executable} -m ckptop.cli eval digits; echo code $?\n"
-        f"{sys.executable} -m ckptop.cli eval digits --no-record; echo code $?\n"
+    asked = (
+        ("predict", "digits:best", "--data", "photos.csv", "--out", "out.csv"),
+        ("eval", "digits"),
+        ("eval", "digits", "--no-record"),
+    )
+    code = f"from ckptop.cli.main import run\nfor words in {asked}: print('code', run(words), flush=True)"
+    script = "mount --bind runs runs && mount -o remount,bind,ro runs || exit 99\n" + shlex.join(
+        [sys.executable, "-c", code]
     )
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=here, capture_output=True, text=True, check=False)
     if done.returncode or "code" not in done.stdout:

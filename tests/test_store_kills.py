@@ -44,7 +44,7 @@ AIM_SECONDS = 5.0
 
 DRIVER = """
 import json, os, sys
-import sklearn.datasets, sklearn.model_selection, torch._dynamo
+import sklearn.datasets, sklearn.model_selection
 import ckptop.cli.train, ckptop.trainer.tasks.diabetes, ckptop.trainer.tensorboard, ckptop.trainer.train
 from ckptop.cli.main import run
 

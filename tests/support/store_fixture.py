@@ -6,6 +6,7 @@ and loading does not. Live runs name a process that is alive: by default the tes
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ckptop.host.process import current_process
 from ckptop.store.hashing import xxh3_128_of
@@ -39,6 +40,9 @@ DEAD_PID = 2**22 + 7
 """Above the kernel's largest pid: no process ever has it."""
 
 Shape = Literal["accuracy", "smape"]
+
+_TIME = "when"
+"""Stands for the time of a line until it is written."""
 
 
 def _chance(seed: int | str) -> random.Random:
@@ -213,29 +217,40 @@ def val_loss_at(epoch: int) -> float:
 
 def write_log(path: Path, plan: RunPlan, now: float) -> None:
     """Write metrics.jsonl: train/loss each step with one lone spike, validation each epoch, a second attempt."""
+    start = now - plan.age_seconds
+    lines = _lines(plan)
+    path.write_text("".join(f"{head}{round(start + elapsed, 3)}{tail}\n" for head, elapsed, tail in lines))
+
+
+@functools.cache
+def _lines(plan: RunPlan) -> list[tuple[str, float, str]]:
+    """What comes before and after the time of each line, and how long after the start that is, in seconds.
+
+    Most tests build the same runs.
+    """
     chance = _chance(plan.seed)
-    lines = []
     total = plan.epochs * plan.steps_per_epoch
     pace = plan.age_seconds / max(1, total)
-    start = now - plan.age_seconds
+    lines: list[tuple[dict[str, Any], float]] = []
     for step in range(1, total + 1):
         epoch = (step - 1) // plan.steps_per_epoch + 1
-        moment = round(start + step * pace, 3)
+        elapsed = step * pace
         if step == plan.from_step:
             # What attempt 1 did past the point where attempt 2 took over.
-            lines += [_line(plan, chance, step + n, epoch + n // plan.steps_per_epoch, moment) for n in range(1, 30)]
-            lines.append({"attempt": 2, "from_step": step, "time": moment})
-        lines.append(_line(plan, chance, step, epoch, moment))
+            past = [_line(plan, chance, step + n, epoch + n // plan.steps_per_epoch) for n in range(1, 30)]
+            lines += [(line, elapsed) for line in [*past, {"attempt": 2, "from_step": step, "time": _TIME}]]
+        lines.append((_line(plan, chance, step, epoch), elapsed))
         if step % plan.steps_per_epoch == 0:
             values = {"val/loss": val_loss_at(epoch), metric_name(plan): value_at(plan, epoch)}
-            lines.append({"step": step, "epoch": epoch, "time": moment, **values})
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            lines.append(({"step": step, "epoch": epoch, "time": _TIME, **values}, elapsed))
+    parts = ((json.dumps(line).partition(json.dumps(_TIME)), elapsed) for line, elapsed in lines)
+    return [(head, elapsed, tail) for (head, _, tail), elapsed in parts]
 
 
-def _line(plan: RunPlan, chance: random.Random, step: int, epoch: int, moment: float) -> dict[str, float | int]:
+def _line(plan: RunPlan, chance: random.Random, step: int, epoch: int) -> dict[str, Any]:
     loss = 2.1 * math.exp(-step / 130) + 0.022 + 0.35 * math.exp(-step / 330) * chance.random() ** 2
     loss += 0.05 * math.exp(-step / 900) * chance.random()
-    line: dict[str, float | int] = {"step": step, "epoch": epoch, "time": moment}
+    line: dict[str, Any] = {"step": step, "epoch": epoch, "time": _TIME}
     line["train/loss"] = 0.93 if step == 1020 else round(loss, 6)
     for name in plan.extra_metrics:
         line[name] = 8.6e-4 if name == "lr" else round(0.2 + 0.3 * chance.random(), 4)
