@@ -211,7 +211,9 @@ def test_a_wrong_value_of_what_a_rehearsal_overrides_is_refused_all_the_same(
     assert errors[1] == "ckptop: log_every_steps: expected int >= 1, got 0"
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)  # fmt: skip
 def test_a_rehearsal_that_is_interrupted_ends_its_trainer_and_cleans_up(
     tmp_path: Path, signum: signal.Signals, code: int
 ) -> None:

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Path]:
         run(["stop", view.name, "--store", str(root), "--timeout", "60"])
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(120, 40), (80, 24)])
+@pytest.mark.parametrize(("columns", "rows"), [(120, 40), pytest.param(80, 24, marks=pytest.mark.slow)])
 def test_the_demo_shows_two_trainings_that_outlive_it(columns: int, rows: int, store: Path, tmp_path: Path) -> None:
     with TerminalProgram([*DEMO, "--store", str(store)], cwd=tmp_path, columns=columns, rows=rows) as terminal:
         terminal.wait_until(lambda text: "demo-digits" in text and "demo-diabetes" in text, "both runs")

@@ -59,7 +59,9 @@ def has_curve(text: str) -> bool:
     return sum("⠁" <= cell <= "⣿" for cell in text) > 20
 
 
-@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=["120x40", "80x24"])
+@pytest.mark.parametrize(
+    "size", [(120, 40), pytest.param((80, 24), marks=pytest.mark.slow)], ids=["120x40", "80x24"]
+)  # fmt: skip
 async def test_a_live_run_is_watched_pruned_promoted_stopped_and_resumed(
     trainer: Launched, size: tuple[int, int]
 ) -> None:

@@ -589,7 +589,7 @@ def _draw_some(data: st.DataObject, named: Mapping[str, T]) -> list[T]:
     return [named[name] for name in names]
 
 
-SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None)
+SETTINGS = settings(max_examples=25, stateful_step_count=40, deadline=None)
 
 
 @pytest.fixture(autouse=True)

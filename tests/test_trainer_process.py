@@ -70,7 +70,7 @@ def steps_logged(root: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize("task", MODEL)
+@pytest.mark.parametrize("task", ["diabetes", pytest.param("digits", marks=pytest.mark.slow)])
 def test_a_trainer_killed_at_any_moment_resumes_to_the_same_bits(
     tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], task: str
 ) -> None:
