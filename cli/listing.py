@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ckptop.cli.common import json_option, print_json, print_table, store_or_run
+from ckptop.cli.common import json_option, nothing_collected, print_json, print_table, store_or_run
 from ckptop.host.units import (
     format_age,
     format_bytes,
@@ -31,6 +31,11 @@ from ckptop.store.views import RunView
 @json_option
 def ls(where: str | None, store_path: Path | None, as_json: bool) -> None:
     """List the runs of a store, or the checkpoints of a run."""
+    with nothing_collected():
+        _list(where, store_path, as_json)
+
+
+def _list(where: str | None, store_path: Path | None, as_json: bool) -> None:
     store, view = store_or_run(where, store_path)
     if view is None:
         views = store.runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def test_ls_prints_a_state_for_every_run(store: Path, capsys: pytest.CaptureFixt
 
     assert code == 0
     assert {run["run"]: run["state"] for run in listed["runs"]} == {"cnn": "stopped", "dead": "crashed"}
+
+
+@pytest.mark.parametrize(("where", "code"), [("cnn", 0), ("nowhere", 11)])
+def test_ls_leaves_the_collector_of_garbage_as_it_was(store: Path, where: str, code: int) -> None:
+    assert gc.isenabled()
+
+    assert run(["ls", where]) == code
+
+    assert gc.isenabled()
 
 
 def test_ls_of_a_run_lists_its_checkpoints_oldest_first(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
