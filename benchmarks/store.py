@@ -2,7 +2,9 @@
 
     python benchmarks/store.py
 
-The peers do the least that could be done: json.load of each manifest, and a bare watchdog observer of the same tree.
+The peers do the least that could be done: each file looked at, opened, read and closed, and nothing made of it;
+json.load of each manifest; a bare watchdog observer of the same tree. Figures in CPU seconds leave out most of what
+other programs do to the machine.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import queue
 import statistics
 import sys
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from support.report import (
     CKPTOP,
     alternate,
+    cpu_seconds_of,
     print_facts,
     print_head,
     print_seconds,
@@ -63,14 +67,30 @@ def listing(root: Path) -> None:
     actions = {
         "read_run": partial(seconds_of, partial(read_run, root)),
         "json.load of each manifest": partial(seconds_of, partial(load_plainly, root / "checkpoints")),
+        "stat, open, fstat, read, close": partial(seconds_of, partial(read_barely, root / "checkpoints")),
     }
     print_seconds(alternate(actions, ROUNDS), budgets={"read_run": 0.2})
+    print_cpu({"read_run": partial(read_run, root), "bare reading": partial(read_barely, root / "checkpoints")})
     loader = f"import json, glob\nfor path in glob.glob({str(root)!r} + '/checkpoints/*/*.json'): json.load(open(path))"
     processes = {
         "ckptop ls RUN": partial(seconds_of_command, [CKPTOP, "ls", root.name, "--store", str(root.parent)]),
         "python, json.load of each *.json": partial(seconds_of_command, [sys.executable, "-c", loader]),
     }
     print_seconds(alternate(processes, 5), budgets={"ckptop ls RUN": 0.5})
+
+
+def read_barely(root: Path) -> None:
+    """What no listing can do without, relative to the directory: of each file its facts, of each manifest its bytes."""
+    for tier in ("training", "milestone"):
+        directory = os.open(root / tier, os.O_RDONLY)
+        for name in os.listdir(directory):  # noqa: PTH208  the least that could be done
+            if name.endswith(".pt"):
+                os.stat(name, dir_fd=directory, follow_symlinks=False)
+                file = os.open(name[:-3] + ".json", os.O_RDONLY, dir_fd=directory)
+                os.fstat(file)
+                os.read(file, 65536)
+                os.close(file)
+        os.close(directory)
 
 
 def load_plainly(root: Path) -> list[object]:
@@ -93,6 +113,12 @@ def planning(view: RunView) -> None:
         "sorting them once": partial(seconds_of, lambda: sorted(view.checkpoints, key=lambda info: info.order)),
     }
     print_seconds(alternate(actions, ROUNDS), budgets={"retention.plan of 10,000": 0.05})
+    print_cpu({"retention.plan": partial(plan, view.checkpoints, [policy], protection)})
+
+
+def print_cpu(actions: Mapping[str, Callable[[], object]]) -> None:
+    found = alternate({name: partial(cpu_seconds_of, action) for name, action in actions.items()}, ROUNDS)
+    print_facts("in CPU, fewest", **{name: f"{min(seconds) * 1e3:.1f} ms" for name, seconds in found.items()})
 
 
 def feeding(root: Path) -> None:
