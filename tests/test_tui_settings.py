@@ -167,6 +167,16 @@ def contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
     return (brighter + 0.05) / (darker + 0.05)
 
 
+@pytest.mark.parametrize("name", ["ckptop-dark", "ckptop-light", "nord"])
+def test_each_theme_is_painted_in_the_hues_that_were_set(tmp_path: Path, name: str) -> None:
+    app = CkptopApp(StoreReader(tmp_path), lambda: TASKS, settings=Settings(palette="red-green"))
+
+    theme = app.get_theme(name)
+
+    assert theme is not None
+    assert theme.primary == HUES["red-green"][not theme.dark][0]
+
+
 def test_a_theme_of_the_terminals_own_colours_keeps_them() -> None:
     assert recoloured(BUILTIN_THEMES["ansi-dark"], "red-green") is BUILTIN_THEMES["ansi-dark"]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
 import pytest
 from dashboard import StillSampler
+from pilot import wait_for
 from store_fixture import RunPlan, build_store
 
 from ckptop.tui.app import CkptopApp
 from ckptop.tui.look import Asked
 from ckptop.tui.model import Snapshot
 from ckptop.tui.reader import StoreReader
+from ckptop.tui.screens import main
 from ckptop.tui.screens.main import MainScreen
 
 LIMIT_SECONDS = 20
@@ -82,6 +85,17 @@ def test_an_early_look_that_fails_is_made_again(reader: StoreReader, monkeypatch
 
     assert reader.first(LIMIT_SECONDS) is None
     assert [run.name for run in first_posted(reader).runs] == ["mine"]
+
+
+async def test_garbage_is_collected_again_once_all_stands(reader: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "SETTLED_SECONDS", 0.01)
+    gc.disable()
+    try:
+        async with CkptopApp(reader).run_test(size=(120, 40)) as pilot:
+            await wait_for(pilot, gc.isenabled, what="the collector")
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 async def test_the_very_first_paint_shows_the_runs(reader: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:

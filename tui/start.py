@@ -26,7 +26,7 @@ def run_dashboard(store_path: Path, *, tasks: Tasks = tuple) -> int:
         UsageError: Something in the settings file is wrong; it names file and line.
     """
     # Modules, style sheets and widgets stay: looking for garbage among them took a sixth of the time to the first
-    # paint. The main screen has it collected again once it stands.
+    # paint. The main screen has it collected again once all stands.
     gc.disable()
     try:
         reader = StoreReader(store_path)

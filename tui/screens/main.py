@@ -49,6 +49,8 @@ from ckptop.tui.widgets.runs_list import DEAD_STATES, RunsList
 
 HINT = "Tab moves, Enter opens, ? lists every key."
 """Shown until the first key."""
+SETTLED_SECONDS = 2.0
+"""After which what starts up has: the libraries that draw and read are there."""
 FIRST_SECONDS = 0.04
 """At most so long an empty screen waits for the first look; a disk that hangs must not hold the keys up."""
 
@@ -107,10 +109,9 @@ class MainScreen(RememberingScreen):
         self.call_after_refresh(self._start_reading)
 
     def _start_reading(self) -> None:
-        if not gc.isenabled():  # `tui.start` put it off
-            gc.freeze()  # what stands by now stays, so no collection need look at it
-            gc.enable()
         self.read_store()
+        if not gc.isenabled():  # `tui.start` put it off
+            self.set_timer(SETTLED_SECONDS, _collect_from_now)
 
     # A new snapshot.
 
@@ -248,6 +249,11 @@ class MainScreen(RememberingScreen):
         from ckptop.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(explained_panes(), [MainScreen, type(self.app)]))
+
+
+def _collect_from_now() -> None:
+    gc.freeze()  # what stands by now stays, so no collection need look at it
+    gc.enable()
 
 
 def explained_panes() -> list[tuple[str, type[Widget]]]:
