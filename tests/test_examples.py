@@ -68,7 +68,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             os.kill(view.status.process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("example", NAMES)
+@pytest.mark.parametrize(
+    "example",
+    ["plain_pytorch", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "plain_pytorch")],
+)
 def test_an_example_is_killed_stopped_and_resumed_and_ends_as_if_nothing_had_happened(
     example: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,14 +116,18 @@ def test_an_example_is_killed_stopped_and_resumed_and_ends_as_if_nothing_had_hap
     assert [line for line in lines if line in logged(whole)] == logged(whole), "the curves line up"
 
 
-def test_a_stop_of_lightning_finishes_the_step_and_saves_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    process = start("lightning_module", place / "cut")
-    root = place / "cut" / "runs" / "lightning"
+@pytest.mark.parametrize("example", ["lightning_module", "huggingface_trainer"])
+def test_a_stop_of_an_example_finishes_the_step_and_saves_it(
+    example: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a kill and a resume do to them is tested in one process by `test_hooks_{lightning,huggingface}.py`."""
+    process = start(example, place / "cut")
+    root = place / "cut" / "runs" / NAMES[example]
     wait_for(lambda: read_run(root).latest or process.poll() is not None, "a checkpoint")
 
-    assert run(["stop", "lightning"]) == 0
+    assert run(["stop", NAMES[example]]) == 0
 
-    assert process.wait(timeout=60) == 3, (place / "cut" / "output.txt").read_text()[-2000:]
+    assert process.wait(timeout=120) == 3, (place / "cut" / "output.txt").read_text()[-2000:]
     view = read_run(root)
     assert view.latest is not None
     assert view.status is not None

@@ -19,7 +19,7 @@ from ckptop.store.records import Command
 from ckptop.store.store import Store
 from ckptop.store.views import RunView, read_run
 
-OPTIONS = ("--epochs", "400", "--set", "threads=1", "--set", "save_every_steps=5", "--set", "batch_size=16")
+OPTIONS = ("--epochs", "100000", "--set", "threads=1", "--set", "save_every_steps=5", "--set", "batch_size=16")
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:
@@ -100,23 +100,24 @@ def test_sigterm_finishes_the_step_saves_and_exits_3(trainer: Launched) -> None:
     assert view.latest.step == max(steps_logged(view))
 
 
-def test_a_second_trainer_of_a_run_is_refused_and_told_who_holds_it(trainer: Launched, tmp_path: Path) -> None:
-    store = trainer.paths.root.parent
-    argv = [sys.executable, *train_argv("diabetes", store, "job", ["--resume", "auto"])]
+def test_neither_a_second_trainer_nor_a_resume_nor_a_hang_up_disturbs_one_at_work(
+    trainer: Launched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first two are told who holds the run."""
+    argv = [sys.executable, *train_argv("diabetes", trainer.paths.root.parent, "job", ["--resume", "auto"])]
 
     second = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    code = run(["resume", "job"])
+    trainer.process.send_signal(signal.SIGHUP)
 
     assert second.returncode == 13
     assert f"held by pid {trainer.process.pid}" in second.stderr
     assert second.stderr.count("\n") == 1
-    assert trainer.process.poll() is None
-
-
-def test_resume_of_a_running_run_is_refused(trainer: Launched, capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["resume", "job"])
-
     assert code == 13
     assert "stop it first with `ckptop stop job`" in capsys.readouterr().err
+    before = len(steps_logged(view_of(trainer)))
+    wait_for(lambda: len(steps_logged(view_of(trainer))) > before + 5, "further steps")
+    assert trainer.process.poll() is None
 
 
 def test_stop_from_the_store_is_a_request_the_trainer_answers(trainer: Launched) -> None:
@@ -129,14 +130,6 @@ def test_stop_from_the_store_is_a_request_the_trainer_answers(trainer: Launched)
     assert answer.details["ok"] is True
     assert trainer.process.wait(timeout=60) == 3
     assert list(trainer.paths.control.iterdir()) == []
-
-
-def test_a_hang_up_does_not_end_a_trainer(trainer: Launched) -> None:
-    trainer.process.send_signal(signal.SIGHUP)
-
-    before = len(steps_logged(view_of(trainer)))
-    wait_for(lambda: len(steps_logged(view_of(trainer))) > before + 5, "further steps")
-    assert trainer.process.poll() is None
 
 
 @pytest.mark.parametrize(
