@@ -36,7 +36,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+LIKE_ANOTHER = {"save-compressed"}
+"""The calls to the disk are those of a save."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in OPERATIONS]
+)
 def test_a_power_cut_at_any_call_leaves_the_store_whole(
     name: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,7 +162,9 @@ def test_a_column_and_its_centre_agree() -> None:
 # A million points.
 
 
-@pytest.mark.parametrize("at", [3, 500_000, 777_777, 999_990])
+@pytest.mark.parametrize(
+    "at", [3, 777_777, *(pytest.param(at, marks=pytest.mark.slow) for at in (500_000, 999_990))]
+)  # fmt: skip
 def test_a_lone_spike_in_a_million_points_is_drawn_and_read_at_every_zoom(at: int) -> None:
     x, y = np.arange(1e6), np.ones(1_000_000)
     y[at] = 50.0
