@@ -531,10 +531,10 @@ def test_a_checkpoint_deleted_while_it_is_looked_at_is_neither_listed_nor_called
 
     read = manifest_reading._read_usual
 
-    def lose_then_read(directory: int, name: str) -> Manifest | None:
+    def lose_then_read(directory: int, name: str, decode: Callable[[bytes], Manifest]) -> Manifest | None:
         if name == target.name and target.exists():
             delete(RunPaths(root).checkpoints, [target], HASTY)
-        return read(directory, name)
+        return read(directory, name, decode)
 
     monkeypatch.setattr(manifest_reading, "_read_usual", lose_then_read)
     view = read_run(root)
