@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from dashboard import Dashboard, open_dashboard
+from hostile_store import EVIL, poison, poison_words
 from rich.segment import Segment
 from store_fixture import RunPlan, build_run, build_store
 from textual.color import Color
 
-from ckptop.store.events import append_event
-from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths, manifest_path
-from ckptop.store.manifest import Manifest, encode
-from ckptop.store.records import Exit, Metric, RunRecord, Status
 from ckptop.tui.app import StrippingFilter
 from ckptop.tui.screens.promote import PromoteScreen
 from ckptop.tui.screens.prune import PruneScreen
 from ckptop.tui.screens.resume import ResumeScreen
-
-EVIL = "\x1b]52;c;ZXZpbA==\x07[/red][@click=app.quit]x[/]\x9b2J\u202eabc\x00\n\r\x7f"
-"""Clipboard, markup that crashes, a live link, C1, bidi, NUL, newlines, DEL."""
 
 ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -34,22 +26,6 @@ ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return build_store(tmp_path / "runs", [RunPlan(name="mine", phase="stopped", epochs=9, checkpoints=5)])
-
-
-def poison(store: Path) -> None:
-    """Put hostile text wherever a file of a run holds text."""
-    paths = RunPaths(store / "mine")
-    record = read_json(paths.record, RunRecord)
-    metric = Metric(name=f"val/{EVIL}", mode="max")
-    config: dict[str, Any] = {"scheduler": EVIL, EVIL: EVIL}
-    paths.record.write_bytes(encode(msgspec.structs.replace(record, task=EVIL, metric=metric, config=config)))
-    status = read_json(paths.status, Status)
-    paths.status.write_bytes(encode(msgspec.structs.replace(status, phase="failed", exit=Exit(error=EVIL))))
-    with paths.metrics.open("a") as log:
-        log.write(json.dumps({"step": 217, "epoch": 10, EVIL: 1.0, f"val/{EVIL}": 0.5, "lr": 1e-3}) + "\n")
-    for manifest in [manifest_path(path) for path in paths.checkpoints.training.glob("*.pt")]:
-        found = read_json(manifest, Manifest)
-        manifest.write_bytes(encode(msgspec.structs.replace(found, metrics={f"val/{EVIL}": 0.5, EVIL: 0.1})))
 
 
 def assert_harmless(dashboard: Dashboard) -> None:
@@ -84,10 +60,7 @@ async def test_the_screens_of_their_own_are_harmless_too(store: Path, monkeypatc
     monkeypatch.setenv("XDG_STATE_HOME", str(store.parent / "state"))
     build_run(store, RunPlan(name="other", phase="stopped", epochs=9, age_seconds=9_000))
     poison(store)
-    paths = RunPaths(store / "mine")
-    paths.log.write_text(EVIL)
-    append_event(paths, "alert", kind=EVIL, message=EVIL)
-    append_event(paths, EVIL, reason=EVIL)
+    poison_words(store)
 
     async with open_dashboard(store, size=(120, 40)) as dashboard:
         await dashboard.press("asterisk")
@@ -113,6 +86,11 @@ def test_the_second_wall_replaces_what_slipped_past_the_first(evil: str) -> None
 
     assert first.text == "a·[31m"
     assert second.text == "fine ▌ ━ ⣿ é"
+
+
+async def test_there_is_one_wall_so_that_lines_keep_what_it_made_of_them(store: Path) -> None:
+    async with open_dashboard(store, size=(80, 24)) as dashboard:
+        assert dashboard.app.get_line_filters()[-1] is dashboard.app.get_line_filters()[-1]
 
 
 async def test_a_checkpoint_deleted_behind_its_back_is_one_clear_line(store: Path) -> None:

@@ -34,6 +34,8 @@ class TerminalProgram:
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
+        self.written = bytearray()
+        """Every byte that came."""
         self._descriptor, child = os.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         whole_env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
@@ -46,6 +48,11 @@ class TerminalProgram:
     def press(self, keys: str) -> None:
         """Press keys."""
         os.write(self._descriptor, keys.encode())
+
+    @property
+    def title(self) -> str:
+        """What the window is called."""
+        return self._screen.title
 
     def text(self) -> str:
         """The screen as it stands, a line a row."""
@@ -87,6 +94,7 @@ class TerminalProgram:
             data = os.read(self._descriptor, 65536)
         except OSError:  # EIO: the other side is closed
             return False
+        self.written += data
         self._stream.feed(data)
         return bool(data)
 
