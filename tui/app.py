@@ -117,6 +117,7 @@ class CkptopApp(App[None]):
         if self.keys_by_id:
             self.set_keymap(self.keys_by_id)
         self._reader, self._tasks, self._left, self._remember = reader, tasks, layout, remember
+        self._wall = StrippingFilter()  # one for all lines: each keeps what it became, by the filter
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -146,7 +147,7 @@ class CkptopApp(App[None]):
 
     def get_line_filters(self) -> list[LineFilter]:
         """Textual's own filters, and the wall."""
-        return [*super().get_line_filters(), StrippingFilter()]
+        return [*super().get_line_filters(), self._wall]
 
 
 def open_app(reader: StoreReader, tasks: Tasks) -> int:
