@@ -132,6 +132,7 @@ class StoreFeed:
         # Once may be an event still under way; twice in a row, it is not watched.
         unseen = (missed & self._missed) - self._unseen
         self._missed = missed
+        self._unseen &= self._scan.names  # in a week thousands of runs come and go
         if unseen:
             self._unseen |= unseen
             self.problem = (

@@ -56,6 +56,11 @@ class StoreScan:
             self._changed_at.pop(name, None)
         return self.look({"", *names}) | gone
 
+    @property
+    def names(self) -> set[str]:
+        """What is known, the store itself as the empty name."""
+        return set(self._known)
+
     def look(self, names: Iterable[str]) -> set[str]:
         """Which of `names` changed since they were last looked at."""
         changed = set()

@@ -31,7 +31,7 @@ class Alarming:
             return
         self._alerts = alerts
         new = [row for row in alerts.rows if row.found and row.is_new and row.key not in self._told]
-        self._told |= {row.key for row in new}
+        self._told = {row.key for row in alerts.rows if row.key in self._told} | {row.key for row in new}
         if not new or is_listed:
             return
         if len(new) == 1:

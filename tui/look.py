@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +121,7 @@ class StoreLook:
         now = self._clock()
         store = self._views.store
         changed = self._views.update(asked.changed)
-        self._logs.forget(changed.gone)
+        self._forget(changed.gone)
         self.is_behind = self._views.unread > 0
         self._update_rows(changed.read)
         selected = asked.selected if asked.selected in self._rows else self._first()
@@ -159,6 +159,17 @@ class StoreLook:
         )
         self._last = key, snapshot
         return snapshot
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a run of that name; from any thread."""
+        return name in self._rows
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        """Let go of what concerns runs that are gone: in a week a store has had thousands."""
+        self._logs.forget(gone)
+        for name in gone:
+            self._sums.pop(name, None)
+            self._log_problems.pop(name, None)
 
     # Rows.
 

@@ -101,7 +101,8 @@ class StoreReader:
     def judge(self, run: str, found: Mapping[str, Verdict]) -> None:
         """What a verification found, by checkpoint key."""
         with self._condition:
-            self._verdicts = {**self._verdicts, run: {**self._verdicts.get(run, {}), **found}}
+            others = {name: known for name, known in self._verdicts.items() if self.look.knows(name)}
+            self._verdicts = {**others, run: {**self._verdicts.get(run, {}), **found}}
             self._ask()
 
     def remember(self, deed: Deed) -> None:

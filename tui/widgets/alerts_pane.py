@@ -73,7 +73,9 @@ class AlertsPane(MarkedList[AlertRow]):
         rows = alerts.rows if alerts is not None else None
         if rows is not self._rows:
             self._rows = rows
-            self.keep_marks({row.key for row in rows or ()})
+            keys = {row.key for row in rows or ()}
+            self._bright &= keys
+            self.keep_marks(keys)
             self._relist()
             self._look()
 
