@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -73,7 +74,7 @@ class AlertsPane(MarkedList[AlertRow]):
         rows = alerts.rows if alerts is not None else None
         if rows is not self._rows:
             self._rows = rows
-            keys = {row.key for row in rows or ()}
+            keys: set[Hashable] = {row.key for row in rows or ()}
             self._bright &= keys
             self.keep_marks(keys)
             self._relist()
