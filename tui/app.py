@@ -17,10 +17,12 @@ os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is impo
 
 from rich.console import RenderableType
 from rich.segment import Segment
+from textual import on
 from textual._compositor import ChopsUpdate
 from textual.app import App
 from textual.binding import BindingType
 from textual.color import Color
+from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.reactive import Reactive
 from textual.screen import Screen
@@ -134,6 +136,11 @@ class CkptopApp(App[None]):
         if isinstance(main, MainScreen):
             main.remember_at_once()
         await super().action_quit()
+
+    @on(Driver.SignalResume)
+    def repaint_all(self) -> None:
+        """Back from the shell: the terminal's other screen is empty, and Textual writes only what has changed."""
+        self.refresh(layout=True)
 
     def action_palette(self) -> None:
         """Find a command by its name, and do it."""

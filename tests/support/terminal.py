@@ -80,6 +80,10 @@ class TerminalProgram:
             pass
         return self.process.wait(timeout=1)
 
+    def wipe(self) -> None:
+        """Empty the screen, as the shell does that had the terminal meanwhile."""
+        self._screen.erase_in_display(2)
+
     def hang_up(self) -> None:
         """Close the terminal, as a dropped connection does."""
         os.close(self._descriptor)
