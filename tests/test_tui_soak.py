@@ -144,8 +144,6 @@ async def test_a_week_of_runs_leaves_nothing_behind(store: BusyStore, rounds: in
         assert after.watches <= directories
         assert after.descriptors <= before.descriptors + 2
         assert after.threads <= before.threads + 2
-        print(before, after)
         assert after.blocks <= before.blocks + GROWN_BLOCKS
         assert after.resident_bytes <= before.resident_bytes + GROWN_BYTES
     assert min(store.done.values()) >= rounds // 10
-    print(store.done, len(store.born))
