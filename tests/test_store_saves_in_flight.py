@@ -70,15 +70,18 @@ def test_the_writer_yields_to_the_loop_and_the_loop_stays_as_it_was(before: int)
     code = (
         "import os, threading\nfrom ckptop.store.in_flight import InFlight\n"
         f"os.nice({before})\nhere = os.getpriority(os.PRIO_PROCESS, 0)\nfound = []\nflight = InFlight()\n"
-        "flight.start(lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))\n"
-        "flight.wait()\nprint(here, found[0], os.getpriority(os.PRIO_PROCESS, 0))\n"
+        "def look():\n    thread = threading.get_native_id()\n"
+        "    found.extend([os.getpriority(os.PRIO_PROCESS, thread), os.sched_getscheduler(thread) == os.SCHED_BATCH])\n"
+        "flight.start(look)\nflight.wait()\n"
+        "print(here, *found, os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_OTHER)\n"
     )
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
 
-    loop, writer, loop_after = map(int, said.split())
-    assert writer > loop
+    loop, writer, is_batch, loop_after, is_usual = said.split()
+    assert int(writer) > int(loop)
     assert loop_after == loop
+    assert (is_batch, is_usual) == ("True", "True")
 
 
 # Leaving
