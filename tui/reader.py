@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptop.tui.look import Asked, Deed, StoreLook
 from ckptop.tui.model import Snapshot, Verdict
+from ckptop.tui.numpy_import import import_numpy
 
 if TYPE_CHECKING:  # watchdog takes 30 ms to import
     from ckptop.store.feed import StoreFeed
@@ -135,6 +136,7 @@ class StoreReader:
         if self.look.is_behind:  # the rest of the list, before any curve
             posted = self.look.read(self._take(), with_logs=False)
             post(posted)
+        import_numpy()
         feed = self._start_feed()
         try:
             self._loop(post, posted)
