@@ -14,7 +14,6 @@ import click
 
 from ckptop.host.terminal import clean
 from ckptop.store.errors import NotFound
-from ckptop.store.find import is_release, run_at
 from ckptop.store.names import is_run_name
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
@@ -55,6 +54,8 @@ def store_or_run(where: str | None, store_path: Path | None) -> tuple[Store, Run
     if is_run_name(where) and (root / where / "run.json").exists():
         return Store.open(root), Store.open(root).run(where)
     path = Path(where).expanduser()
+    from ckptop.store.find import run_at
+
     if (view := run_at(path)) is not None:
         return Store.open(view.root if view.is_standalone else view.root.parent), view
     if path.exists() and store_path is None:
@@ -68,6 +69,8 @@ def names_file(text: str) -> bool:
     """Whether a person who writes this means a checkpoint or a release, rather than a run or a store."""
     if Path(text).expanduser().is_dir():
         return False
+    from ckptop.store.find import is_release
+
     return ":" in text or text.endswith(".pt") or is_release(text)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ckptop.host.gpus import GpuSample
 from ckptop.host.units import format_bytes, format_bytes_pair, format_duration, format_percent, shorten_middle
 from ckptop.tui.model import GpuHistory, Hardware, RunRow
 from ckptop.tui.text import Line, Span, bar, pad, pad_left, sparkline, spread, width_of
+
+if TYPE_CHECKING:
+    from ckptop.host.gpus import GpuSample
 
 LABEL_WIDTH = 8
 FIGURES_WIDTH = 17

@@ -20,7 +20,6 @@ from ckptop.store.records import Metric
 from ckptop.store.registry import ReleaseLine, read_registry
 from ckptop.store.store import Store
 from ckptop.store.views import RunView
-from ckptop.tui.elsewhere import ElsewhereReader
 from ckptop.tui.logs import RunLogs, last_values_of
 from ckptop.tui.model import (
     LIVE_STATES,
@@ -36,13 +35,14 @@ from ckptop.tui.powers import powers_of
 from ckptop.tui.presenting import Sums, run_row, sums_of, table_model, unreadable_row
 from ckptop.tui.run_facts import run_facts, why_of
 from ckptop.tui.run_views import RunViews
-from ckptop.tui.sampling import HardwareSampler
 from ckptop.tui.sorting import sort_runs
 
 if TYPE_CHECKING:
     from ckptop.tui.alert_book import AlertBook
     from ckptop.tui.alert_memory import Remembered
     from ckptop.tui.alert_rows import Alerts
+    from ckptop.tui.elsewhere import ElsewhereReader
+    from ckptop.tui.sampling import HardwareSampler
 
 TREND_BUDGET_SECONDS = 0.1
 """Spent on trends in one look; the rest comes with the next, so that a key never waits for them."""
@@ -93,7 +93,7 @@ class StoreLook:
         self._views = RunViews(Store(root))
         self._rows: dict[str, RunRow] = {}
         self._logs = RunLogs(lambda: self.is_hurried())
-        self._elsewhere = ElsewhereReader()
+        self._elsewhere: ElsewhereReader | None = None
         self._log_problems: dict[str, str] = {}
         self._releases: tuple[object, tuple[ReleaseLine, ...]] = (None, ())
         self._table: tuple[tuple[object, ...], CheckpointTableModel] | None = None
@@ -106,6 +106,8 @@ class StoreLook:
     def sample(self) -> None:
         """Look at the hardware."""
         if self._sampler is None:  # psutil takes 30 ms to import: not before the first paint
+            from ckptop.tui.sampling import HardwareSampler
+
             self._sampler = HardwareSampler(self.root)
         live = [row for row in self._rows.values() if row.is_live]
         pids = [row.pid for row in live if row.pid is not None]
@@ -299,7 +301,13 @@ class StoreLook:
 
     def _elsewhere_of(self, view: RunView) -> Elsewhere | None:
         host = view.status.process.host if view.status is not None else os.uname().nodename
-        return None if host == os.uname().nodename else self._elsewhere.read(view.paths.system, host)
+        if host == os.uname().nodename:
+            return None
+        if self._elsewhere is None:
+            from ckptop.tui.elsewhere import ElsewhereReader
+
+            self._elsewhere = ElsewhereReader()
+        return self._elsewhere.read(view.paths.system, host)
 
     def _unchanged(self, new: RunDetail) -> RunDetail:
         """The detail shown already where `new` says the same."""
