@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,11 @@ def main() -> None:
 
 @contextmanager
 def dashboard(folder: Path, store: Path, *, rows: int = 40) -> Iterator[Terminal]:
-    with Terminal([CKPTOP, str(store)], env={"XDG_CACHE_HOME": str(folder / "cache")}, rows=rows) as terminal:
-        yield terminal
+    # A state of its own: one that remembers where it was left would start elsewhere the second time.
+    with tempfile.TemporaryDirectory(dir=folder) as state:
+        env = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": state}
+        with Terminal([CKPTOP, str(store)], env=env, rows=rows) as terminal:
+            yield terminal
 
 
 @contextmanager
