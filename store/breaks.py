@@ -22,6 +22,8 @@ NEWEST = 100_000
 """A jump is looked for among so many values of a metric."""
 JUMP_DEVIATIONS, JUMP_SHARE = 10.0, 0.5
 """A jump exceeds the usual by so many deviations of its window, and by this share of it."""
+FACTOR_DEVIATIONS = 5.0
+"""And by so many deviations of the logarithms, where all are positive."""
 SLOW_SHARE = 0.5
 """A pace below this share of the usual has dropped."""
 
@@ -84,6 +86,7 @@ def _jump(name: str, step: Steps, value: Values, newest: int) -> Iterator[Break]
     deviation = _MAD_TO_DEVIATION * np.median(np.abs(before - usual[:, None]), axis=1)
     excess = value[window:] - usual
     over = excess > np.maximum(JUMP_DEVIATIONS * deviation, JUMP_SHARE * np.abs(usual))
+    over[over] = _is_odd_by_factor(before[over], value[window:][over])
     if not over.any():
         return
     worst = int(np.argmax(np.where(over, excess, -np.inf)))
@@ -95,6 +98,20 @@ def _jump(name: str, step: Steps, value: Values, newest: int) -> Iterator[Break]
     lasts = bool(np.median(value[window + first :]) > limit and np.median(value[-3:]) > limit)
     place = first if lasts else worst
     yield Break("jump", name, int(step[window + place]), float(value[window + place]), float(usual[first]), lasts)
+
+
+def _is_odd_by_factor(before: Values, value: Values) -> NDArray[np.bool_]:
+    """Whether a value is far from what came before in their logarithms too.
+
+    A batch's loss near zero is ten times the usual now and then, and nothing broke: by factors it is as noisy as ever.
+    """
+    if before.size == 0 or min(before.min(), value.min()) <= 0.0:
+        return np.ones(len(value), np.bool_)
+    before = np.log(before)
+    usual = np.median(before, axis=1)
+    deviation = _MAD_TO_DEVIATION * np.median(np.abs(before - usual[:, None]), axis=1)
+    odd: NDArray[np.bool_] = np.log(value) - usual > FACTOR_DEVIATIONS * deviation
+    return odd
 
 
 def _slow(log: MetricLog) -> Iterator[Break]:

@@ -43,6 +43,15 @@ def test_a_falling_and_noisy_loss_has_no_break(seed: int, path: Path) -> None:
     assert breaks_of(path, noisy(600, seed)) == []
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_loss_near_zero_that_is_ten_times_the_usual_now_and_then_has_no_break(seed: int, path: Path) -> None:
+    chance = random.Random(seed)  # noqa: S311  no secret
+    values = [0.001 * math.exp(chance.gauss(0, 1)) for _ in range(600)]
+
+    assert breaks_of(path, values) == []
+    assert [one.kind for one in breaks_of(path, [*values, 5.0, *values])] == ["jump"]
+
+
 def test_the_first_nan_is_told_with_what_was_before(path: Path) -> None:
     values = noisy(300)
 
