@@ -203,6 +203,45 @@ async def test_one_step_back_is_the_plots_pane_with_the_same_chart(dashboard: Da
     assert dashboard.text("#chart-rule-1").startswith("━ val/accuracy")
 
 
+async def test_a_chart_left_zoomed_opens_with_all_of_x(dashboard: Dashboard) -> None:
+    """It has no place on screen while its view is reset, so nothing can be drawn of it then."""
+    whole = window(dashboard)
+    await dashboard.press("plus", "plus")
+    assert window(dashboard) != whole
+
+    await dashboard.press("escape", "enter")
+    await dashboard.until(lambda: not chart(dashboard).is_blank, "the chart anew")
+
+    assert window(dashboard) == whole
+
+
+async def test_keys_before_the_first_drawing_wait_for_it(tmp_path: Path) -> None:
+    async with open_dashboard(build_store(tmp_path / "runs")) as dashboard:
+        await dashboard.until(lambda: dashboard.plots.query("#chart-0"), "curves")
+        enlarged = dashboard.screen.query_one(EnlargedPlot)
+
+        dashboard.screen.on_plots_enlarged()
+        enlarged.action_zoom(1)
+        enlarged.action_move_end(1)
+
+        await dashboard.until(lambda: chart(dashboard).cursor == 1488, "the cursor")
+        low, high = window(dashboard)
+        assert 0 < low < 1488 <= high
+
+
+async def test_keys_before_a_drawing_that_never_came_are_forgotten(dashboard: Dashboard) -> None:
+    whole = window(dashboard)
+    await dashboard.press("escape")
+
+    dashboard.screen.on_plots_enlarged()
+    dashboard.screen.query_one(EnlargedPlot).action_zoom(1)
+    dashboard.screen.action_back()
+    await dashboard.press("enter", "h")
+
+    await dashboard.until(lambda: chart(dashboard).cursor == 1488, "the cursor")
+    assert window(dashboard) == whole
+
+
 async def test_a_click_puts_the_cursor_there_and_the_wheel_zooms(dashboard: Dashboard) -> None:
     low, high = window(dashboard)
     await dashboard.pilot.click(EnlargedPlot, offset=(60, 20))

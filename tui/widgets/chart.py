@@ -74,7 +74,7 @@ class Chart(Widget):
         self._rows: list[Row] = []
         self._strips: list[Strip] = []
         self._drawn_size: Size | None = None
-        """Size of `_rows`; None when the palette changed too, and everything is to be drawn anew."""
+        """Size of `_rows`; None when they are not what is to be shown, and everything is to be drawn anew."""
         self._is_drawing = False
         self._is_stale = False
         """Whether more was asked for while the thread was drawing."""
@@ -83,6 +83,11 @@ class Chart(Widget):
     def frame(self) -> Frame:
         """What is on screen."""
         return self._frame
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is on screen yet of what is to be shown."""
+        return self._drawn_size is None
 
     @property
     def cursor(self) -> float | None:
@@ -131,10 +136,10 @@ class Chart(Widget):
     # Drawing.
 
     def _draw_soon(self) -> None:
-        if not self.size:
-            return  # a place will come, and a call with it
         if self._is_drawing:
             self._is_stale = True
+        elif not self.size:
+            self._drawn_size = None  # in the place that will come, be it as large as the last one
         elif self._points > DRAW_AT_ONCE_POINTS:
             self._is_drawing = True
             self.run_worker(self._draw_in_thread(), exit_on_error=True)
@@ -151,6 +156,9 @@ class Chart(Widget):
             while self._is_stale:
                 self._is_stale = False
                 size = self.size
+                if not size:
+                    self._drawn_size = None
+                    return
                 self._take(await asyncio.to_thread(self._composed, self._make, size))
                 if size != self._drawn_size:
                     self._paint_all(size)

@@ -5,7 +5,9 @@ What is zoomed to is reduced anew from the full data, so a lone spike is seen at
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.message import Message
@@ -20,6 +22,23 @@ if TYPE_CHECKING:  # NumPy and plotext take 0.1 s to import: charts come after t
 
 LEAST_SPAN = {"step": 8.0, "epoch": 0.5, "clock": 1.0, "s": 0.1}
 """Of x, below which zooming shows nothing more; of other units the smallest float decides."""
+
+
+P = ParamSpec("P")
+V = TypeVar("V", bound="ChartViewer")
+
+
+def once_drawn(action: Callable[Concatenate[V, P], None]) -> Callable[Concatenate[V, P], None]:
+    """An action that waits for the chart to be on screen: where one looks is told from what is drawn."""
+
+    @wraps(action)
+    def waiting(viewer: V, /, *arguments: P.args, **options: P.kwargs) -> None:
+        if viewer._chart.is_blank:
+            viewer._typed_ahead.append(partial(waiting, viewer, *arguments, **options))
+        else:
+            action(viewer, *arguments, **options)
+
+    return waiting
 
 
 class ChartViewer(Widget, can_focus=True):
@@ -38,6 +57,8 @@ class ChartViewer(Widget, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
         self._view = View()
+        self._typed_ahead: list[Callable[[], None]] = []
+        """What is to be done once the chart is on screen."""
 
     @property
     def _chart(self) -> Chart:
@@ -62,6 +83,12 @@ class ChartViewer(Widget, can_focus=True):
         """Show what is looked at; a subclass knows the data."""
         raise NotImplementedError
 
+    def on_chart_drawn(self) -> None:
+        """Do what was asked for before there was anything to see."""
+        typed, self._typed_ahead = self._typed_ahead, []
+        for act in typed:
+            act()
+
     @property
     def _whole(self) -> tuple[Range, float]:
         """All of x, and the newest."""
@@ -72,6 +99,7 @@ class ChartViewer(Widget, can_focus=True):
     def _hold(self, x: float) -> None:
         self._look(self._view.holding(x, *self._whole))
 
+    @once_drawn
     def action_move(self, columns: int) -> None:
         """Move the cursor by columns; it appears at the newest point."""
         from ckptop.tui.chart_reading import centre_of, column_of
@@ -89,10 +117,12 @@ class ChartViewer(Widget, can_focus=True):
             return
         self._hold(max(first, min(centre_of(plot, column + columns), last)))
 
+    @once_drawn
     def action_move_end(self, end: int) -> None:
         """Move the cursor to the first or the last point."""
         self._hold(self._frame.across[end])
 
+    @once_drawn
     def action_next_stop(self, direction: int) -> None:
         """Move the cursor to the next mark."""
         stops, at = self._frame.model.stops, self._view.cursor
@@ -105,6 +135,7 @@ class ChartViewer(Widget, can_focus=True):
         for stop in found:
             self._hold(stop.x)
 
+    @once_drawn
     def action_open_mark(self) -> None:
         """Ask for the row of the checkpoint or the alert at the cursor."""
         from ckptop.tui.chart_reading import column_of, stops_at
@@ -118,11 +149,13 @@ class ChartViewer(Widget, can_focus=True):
                 return
         self.notify("No checkpoint at the cursor; n goes to the next mark.", markup=False)
 
+    @once_drawn
     def action_zoom(self, direction: int) -> None:
         """Half as much of x, or twice."""
         least = LEAST_SPAN.get(self._frame.model.x_label, 0.0)
         self._look(self._view.zoomed(*self._whole, ZOOM**direction, least=least))
 
+    @once_drawn
     def action_pan(self, direction: int) -> None:
         """A quarter of the view to the left or right."""
         self._look(self._view.panned(*self._whole, direction))
@@ -131,6 +164,7 @@ class ChartViewer(Widget, can_focus=True):
         """All of x, no cursor."""
         self._look(View())
 
+    @once_drawn
     def action_follow(self) -> None:
         """Keep the newest point in view, or not."""
         self._look(self._view.following(*self._whole))

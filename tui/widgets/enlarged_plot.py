@@ -18,7 +18,7 @@ from ckptop.tui.chart_view import View
 from ckptop.tui.keys import COPY, Shown, binding
 from ckptop.tui.model import RunDetail, Snapshot
 from ckptop.tui.plot_settings import PlotSettings, value_figures, values_text
-from ckptop.tui.widgets.chart_viewer import ChartViewer
+from ckptop.tui.widgets.chart_viewer import ChartViewer, once_drawn
 from ckptop.tui.widgets.pane_rule import Figure, PaneRule, figure
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class EnlargedPlot(ChartViewer):
     def watch_is_open(self) -> None:
         """Begin with all of x, without a cursor."""
         self._view, self._state = View(), ()
+        self._typed_ahead.clear()
         self.redraw()
 
     def watch_has_focus(self, _has_focus: bool) -> None:
@@ -163,6 +164,7 @@ class EnlargedPlot(ChartViewer):
         self._settings.smooth(direction)
         self.redraw()
 
+    @once_drawn
     def action_toggle_log(self) -> None:
         """Turn the y axis."""
         if (group := self._group) is not None:
