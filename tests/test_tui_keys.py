@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from dashboard import Dashboard, open_dashboard
 from store_fixture import RunPlan, build_store
 from textual.binding import Binding
-from textual.events import MouseScrollDown
+from textual.events import Key, MouseScrollDown
 
 from ckptop.tui.app import CkptopApp
 from ckptop.tui.keys import MOVEMENT
@@ -162,6 +162,28 @@ async def test_a_digit_focuses_and_a_second_press_shows_full_size(dashboard: Das
 
     await dashboard.press("escape")
     assert len(dashboard.screen.shown_panes) > 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        (("2", "enter"), lambda d: d.screen.full == "enlarged"),
+        (("3", "3"), lambda d: d.screen.full == "checkpoints"),
+        (("3", "j", "escape", "j"), lambda d: selected(d) == "cnn-lr3e-4"),
+        (("tab", "tab", "j"), lambda d: row(d) == 1),
+    ],
+)
+async def test_keys_of_one_packet_reach_the_pane_that_the_first_of_them_leads_to(
+    dashboard: Dashboard, keys: tuple[str, ...], wanted: Callable[[Dashboard], bool]
+) -> None:
+    """Over a slow link several keys arrive at once."""
+    assert dashboard.app._driver is not None
+    for key in keys:
+        event = Key(key, key if len(key) == 1 else None)
+        event.set_sender(dashboard.app)
+        dashboard.app._driver.send_message(event)
+
+    await dashboard.until(lambda: wanted(dashboard), "what the keys lead to")
 
 
 async def test_z_shows_full_size_and_back(dashboard: Dashboard) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from textual.widget import Widget
+
 from ckptop.host.terminal import clean
 from ckptop.tui.deleting import Deleting
 from ckptop.tui.exporting import Exporting
@@ -53,6 +55,13 @@ class ActingScreen(ReadingScreen):
         self._trainers = Trainers(self.front, tasks)
         self._verifying = Verifying(self.front)
 
+    def give_keys(self, pane: Widget) -> None:
+        """Focus a pane now: `Widget.focus` lets keys that came in the same packet reach the pane before it."""
+        if pane.is_mounted:
+            self.set_focus(pane)
+        else:
+            pane.focus()
+
     @property
     def _is_among_checkpoints(self) -> bool:
         return isinstance(self.focused, CheckpointTable | Detail)
@@ -81,7 +90,7 @@ class ActingScreen(ReadingScreen):
         table, runs = self.query_one(CheckpointTable), self.query_one(RunsList)
         if self._is_among_checkpoints and len(table.marked) > 1:
             self._trainers.fork_checkpoints(table.selection())
-        elif runs.has_focus and len(runs.marked) > 1:
+        elif self.focused is runs and len(runs.marked) > 1:
             self._trainers.resume_runs(runs.selection())
         else:
             self._trainers.resume(self._checkpoint_at_cursor())

@@ -24,7 +24,7 @@ class BrowsingScreen(ChartingScreen):
         """Go to the detail beside, or show it alone."""
         if DETAIL not in self.shown_panes:
             self._full_before_detail, self.full = self.full, DETAIL
-        self.query_one(Detail).focus()
+        self.give_keys(self.query_one(Detail))
 
     def on_detail_stepped(self, message: Detail.Stepped) -> None:
         """Move the table's cursor, and with it what is shown."""
@@ -33,11 +33,11 @@ class BrowsingScreen(ChartingScreen):
     def _leave_detail(self) -> bool:
         """Back from the detail to the table; False where it has not the keys."""
         detail = self.query_one(Detail)
-        if not detail.has_focus:
+        if self.focused is not detail:
             return False
         if self.full == DETAIL:
             self.full = self._full_before_detail
-        self.query_one(CheckpointTable).focus()
+        self.give_keys(self.query_one(CheckpointTable))
         return True
 
     def _show_detail(self) -> None:

@@ -35,7 +35,7 @@ class ChartingScreen(ActingScreen):
     def on_plots_enlarged(self) -> None:
         """Show the chosen chart alone."""
         self._full_before, self.full = self.full, ENLARGED
-        self.query_one(EnlargedPlot).focus()
+        self.give_keys(self.query_one(EnlargedPlot))
 
     def _leave_chart(self) -> bool:
         """Back from the enlarged chart to the plots; False where none is."""
@@ -44,7 +44,7 @@ class ChartingScreen(ActingScreen):
         self.full = self._full_before
         plots = self.query_one(Plots)
         plots.redraw()
-        plots.focus()
+        self.give_keys(plots)
         return True
 
     def on_chart_viewer_mark_opened(self, message: ChartViewer.MarkOpened) -> None:

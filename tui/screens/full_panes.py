@@ -125,7 +125,7 @@ class FullPanes(BrowsingScreen):
         self._leave_chart()
         self._leave_detail()
         pane = self.pane(name)
-        if pane.has_focus:
+        if self.focused is pane:
             self.action_full_size()
             return
         if self.full in ALONE and name not in ALONE:
@@ -133,7 +133,7 @@ class FullPanes(BrowsingScreen):
             self._before.clear()
         if name not in self.shown_panes or (self.full is not None and name not in ALONE):
             self._show_alone(name)
-        pane.focus()
+        self.give_keys(pane)
 
     def _show_alone(self, name: str, *, from_there: bool = False) -> None:
         """Show a pane alone; from one of these screens to another `Esc` leads back only if `from_there`."""
@@ -165,14 +165,14 @@ class FullPanes(BrowsingScreen):
         if self.full not in ALONE:
             return False
         self.full, focused = self._before.pop() if self._before else (None, RUNS)
-        (self.pane(focused) if focused in self.shown_panes else self.query_one(RunsList)).focus()
+        self.give_keys(self.pane(focused) if focused in self.shown_panes else self.query_one(RunsList))
         return True
 
     def _leave_chart(self) -> bool:
         """Back from the enlarged chart to where it was opened; False where none is."""
         if self.full == ENLARGED and self._full_before in ALONE:
             self.full = self._full_before
-            self.pane(self.full).focus()
+            self.give_keys(self.pane(self.full))
             return True
         return super()._leave_chart()
 
@@ -216,7 +216,7 @@ class FullPanes(BrowsingScreen):
         elif cause.place == "log":
             self._cause = None
             self._show_alone(LOG, from_there=self.full in ALONE)
-            self.pane(LOG).focus()
+            self.give_keys(self.pane(LOG))
 
     def _show_chart(self, cause: CauseOpened) -> None:
         """The chart of a metric alone, the cursor at the step."""
@@ -234,4 +234,4 @@ class FullPanes(BrowsingScreen):
         self.full = ENLARGED
         if cause.step is not None:
             enlarged.look_at(cause.step)
-        enlarged.focus()
+        self.give_keys(enlarged)

@@ -156,10 +156,10 @@ class MainScreen(RememberingScreen):
         self.settle_panes()
         focused = self.focused.id if self.focused is not None else None
         if focused == DETAIL and DETAIL not in self.shown_panes:
-            self.query_one(CheckpointTable).focus()
+            self.give_keys(self.query_one(CheckpointTable))
             focused = CHECKPOINTS
         if focused in (*PANES, LOG) and focused not in self.shown_panes:
-            self.query_one(RunsList).focus()
+            self.give_keys(self.query_one(RunsList))
 
     def on_descendant_focus(self) -> None:
         """Name the keys of the pane in focus; full size goes with it."""
@@ -211,16 +211,16 @@ class MainScreen(RememberingScreen):
         elif self.full is not None:
             self.full = None
             if self.focused is not None and self.focused.id not in self.shown_panes:
-                runs.focus()
+                self.give_keys(runs)
         else:
-            runs.focus()
+            self.give_keys(runs)
 
     def on_runs_list_opened(self) -> None:
         """Go to the checkpoints of the run; of a dead one, say why."""
         current = self.query_one(RunsList).current
         if current is not None and current.state in DEAD_STATES:
             self.action_why()
-        elif not self.query_one(CheckpointTable).has_focus:
+        elif self.focused is not self.query_one(CheckpointTable):
             self.action_pane(CHECKPOINTS)
 
     # Filter.

@@ -113,7 +113,7 @@ class Sides(FullPanes):
         from ckptop.tui.comparing import Subject
 
         table = self.query_one(CheckpointTable)
-        if not table.has_focus:
+        if self.focused is not table:
             self._show_comparison(self._marked_runs(), "runs")
             return
         detail = self.front.detail
