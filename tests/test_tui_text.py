@@ -95,7 +95,7 @@ def test_the_right_end_of_a_line_goes_where_both_do_not_fit() -> None:
 
 
 def test_every_shape_has_one_ascii_character() -> None:
-    shapes = "━─╸┈▌▸◂└·…—°←→↑↓" + "".join(unicode for unicode, _ in GLYPHS.values()) + chr(0x28FF)
+    shapes = "━─╸┈▌▸◂└·…—–°←→↑↓" + "".join(unicode for unicode, _ in GLYPHS.values()) + chr(0x28FF)
 
     drawn = shapes.translate(TO_ASCII)
 
