@@ -133,8 +133,19 @@ async def test_y_is_no_answer_where_nothing_can_be_undone(dashboard: Dashboard) 
     assert answers == []
     assert "y yes" not in sheet(dashboard)
 
-    await dashboard.press("tab", "enter")
+    await dashboard.press("enter")
     assert answers == [None]
+
+
+@pytest.mark.parametrize("keys", [["tab"], ["shift+tab"], ["tab", "tab", "tab"]])
+async def test_tab_moves_between_the_answers(dashboard: Dashboard, keys: Sequence[str]) -> None:
+    await open_dialog(dashboard, Confirm, "3", "d")
+
+    await dashboard.press(*keys)
+    assert "▸[ Move 1 to trash ]◂" in sheet(dashboard)
+
+    await dashboard.press("tab")
+    assert "▸[ No, keep it ]◂" in sheet(dashboard)
 
 
 async def test_a_linked_milestone_frees_nothing_and_the_report_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from ckptop.tui.keys import binding
 from ckptop.tui.screens.dialog import Dialog
 from ckptop.tui.text import Line, Span
-from ckptop.tui.widgets.form import Text
+from ckptop.tui.widgets.form import Buttons, Text
 
 
 class Confirm(Dialog[bool]):
@@ -20,6 +20,7 @@ class Confirm(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("n", "leave", "confirm.no", "No", "The answer that loses nothing"),
         binding("y", "yes", "confirm.yes", "Yes", "Yes, where it can be undone"),
+        binding("tab,shift+tab", "other", "confirm.other", "Other answer", "Mark the other answer"),
     ]
 
     HINT: ClassVar[str] = "← → choose · Enter presses · n Esc no"
@@ -57,6 +58,11 @@ class Confirm(Dialog[bool]):
     def answer(self) -> bool:
         """Yes."""
         return True
+
+    def action_other(self) -> None:
+        """Mark the other answer: of a question there are no fields to go to."""
+        buttons = self.query_one(Buttons)
+        buttons.action_move(-1 if buttons.marked else 1)
 
     def action_yes(self) -> None:
         """Yes, where it can be undone."""
