@@ -22,7 +22,7 @@ NEWEST = 100_000
 """A jump is looked for among so many values of a metric."""
 JUMP_DEVIATIONS, JUMP_SHARE = 10.0, 0.5
 """A jump exceeds the usual by so many deviations of its window, and by this share of it."""
-FACTOR_DEVIATIONS = 5.0
+FACTOR_DEVIATIONS = 6.0
 """And by so many deviations of the logarithms, where all are positive."""
 SLOW_SHARE = 0.5
 """A pace below this share of the usual has dropped."""
