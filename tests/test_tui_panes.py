@@ -112,6 +112,13 @@ def test_a_read_only_store_says_so_in_the_header() -> None:
     assert "read-only" in line
 
 
+def test_a_store_that_cannot_be_watched_says_so_in_the_header() -> None:
+    (line,) = lines_of(Header(), replace(snapshot(), unwatched="the store is looked at every 1 s, not watched"), 120, 1)
+
+    assert "./runs  polled" in line
+    assert "polled" not in lines_of(Header(), snapshot(), 120, 1)[0]
+
+
 # Runs.
 
 

@@ -58,6 +58,19 @@ async def test_where_nothing_can_be_watched_the_store_is_looked_at(
         await dashboard.until(lambda: listed(dashboard) == ["newer"], "the run that is left")
 
 
+async def test_where_watching_fails_the_header_says_so_and_one_toast_why(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_up_inotify(monkeypatch)
+    async with open_dashboard(store, watch=True) as dashboard:
+        await dashboard.until(lambda: "./runs  polled" in dashboard.text("#header"), "the word")
+        await dashboard.until(lambda: dashboard.toasts, "the reason")
+        dashboard.reader.wake()
+        await dashboard.press("2")
+
+        assert dashboard.toasts == ["The store is looked at every 1 s, not watched: No space left on device"]
+
+
 async def test_a_run_that_is_renamed_while_it_is_looked_at_goes_on_under_its_new_name(store: Path) -> None:
     async with open_dashboard(store, watch=True) as dashboard:
         await dashboard.press("3", "j")

@@ -86,6 +86,8 @@ class StoreLook:
         """Whether something is still to be read, so that the next look should not wait."""
         self.is_hurried: Callable[[], bool] = lambda: False
         """Asked in the midst of a long log: whether a person waits for something else."""
+        self.why_unwatched: Callable[[], str | None] = lambda: None
+        """Asked at each look: why changes may be seen late."""
         self._shown_as = clean(shown_as)
         self._clock = clock
         self._sampler = sampler
@@ -140,9 +142,10 @@ class StoreLook:
         alerts = self._read_alerts(asked, changed.read) if with_alerts else None
         rows = tuple(self._rows.values())
         problem = self._views.problem or store.problem
-        unread = self._views.unread
+        unread, unwatched = self._views.unread, self.why_unwatched()
         key = (
-            rows, self._detail, overlays, alerts, self._hardware, problem, store.writable, unread, int(now // 60)
+            rows, self._detail, overlays, alerts, self._hardware, problem, store.writable, unwatched, unread,
+            int(now // 60),
         )  # fmt: skip
         if self._last is not None and self._last[0] == key:
             return self._last[1]
@@ -156,6 +159,7 @@ class StoreLook:
             hardware=self._hardware,
             problem=clean(problem) if problem is not None else None,
             writable=store.writable,
+            unwatched=clean(unwatched) if unwatched is not None else None,
             unread=unread,
             loaded=True,
         )

@@ -196,6 +196,8 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     problem: str | None = None
     """Why actions are off, or why the store cannot be read; one line."""
     writable: bool = True
+    unwatched: str | None = None
+    """Why changes are looked for now and then instead of being told; one line."""
     unread: int = 0
     """Runs still to be read."""
     loaded: bool = False

@@ -150,6 +150,7 @@ class StoreReader:
         from ckptop.store.feed import StoreFeed
 
         feed = StoreFeed(self.look.root, self.wake)
+        self.look.why_unwatched = lambda: feed.problem
         feed.start()
         self.wake()  # what changed between the first look and now, nobody told
         return feed

@@ -54,4 +54,7 @@ class ReadingScreen(Screen[None]):
     def on_snapshot_read(self, message: SnapshotRead) -> None:
         """Hand the snapshot down to whatever is bound to it."""
         message.stop()
+        before, unwatched = self.snapshot, message.snapshot.unwatched
+        if unwatched is not None and (before is None or before.unwatched is None):
+            self.notify(unwatched[0].upper() + unwatched[1:], severity="warning", markup=False)
         self.snapshot = message.snapshot

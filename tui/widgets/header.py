@@ -49,6 +49,8 @@ class Header(Lines):
         left = [Span(" ckptop ", "accent", bold=True), Span(shorten_left(snapshot.store, STORE_WIDTH), "muted")]
         if not snapshot.writable:
             left.append(Span("  read-only", "warning"))
+        if snapshot.unwatched is not None:
+            left.append(Span("  polled", "warning"))
         for routine, disk, words in (
             (True, True, ALL_STATES),
             (False, True, ALL_STATES),
