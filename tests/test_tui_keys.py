@@ -465,6 +465,21 @@ async def test_a_run_that_can_neither_be_resumed_nor_forked_says_why(tmp_path: P
         assert [shown.text for shown in offered if shown.off] == ["Fork", "Delete old", "Promote"]
 
 
+async def test_nothing_is_done_to_the_run_that_the_cursor_has_left(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.reader, "want", lambda *_: None)  # a disk that hangs
+    await dashboard.press("j")
+    assert selected(dashboard) == "cnn-lr3e-4"
+
+    for key in ("D", "r", "p", "P", "x", "W"):
+        await dashboard.press(key)
+
+        assert isinstance(dashboard.app.screen, MainScreen), key
+        assert dashboard.toasts[-1] == "cnn-lr3e-4 is still being read; press it again."
+    assert len(dashboard.toasts) == 6
+
+
 async def test_r_in_the_table_means_the_checkpoint_at_the_cursor(dashboard: Dashboard) -> None:
     await dashboard.press("3", "j", "r")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, ResumeScreen), "the form")

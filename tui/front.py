@@ -40,8 +40,11 @@ class Front:
         return self._screen.snapshot.detail if self._screen.snapshot is not None else None
 
     def view(self) -> RunView | None:
-        """The selected run as the store read it; None where it could not, with the reason said."""
-        detail = self.detail
+        """The selected run as the store read it; None where it could not, or has not yet, with the reason said."""
+        detail, at_cursor = self.detail, self._screen.run_at_cursor
+        if detail is not None and at_cursor is not None and at_cursor.name != detail.row.name:
+            self.say(f"{at_cursor.label} is still being read; press it again.", "warning")
+            return None  # what is shown is of the run that the cursor has left
         if detail is not None and detail.view is None:
             self.say(detail.row.problem or "This run cannot be read.", "warning")
         return detail.view if detail is not None else None

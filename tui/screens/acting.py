@@ -23,6 +23,7 @@ from ckptop.tui.widgets.runs_list import RunsList
 
 if TYPE_CHECKING:
     from ckptop.store.checkpoint_info import CheckpointInfo
+    from ckptop.tui.model import RunRow
 
 
 @runtime_checkable
@@ -69,6 +70,11 @@ class ActingScreen(ReadingScreen):
     def _checkpoint_at_cursor(self) -> CheckpointInfo | None:
         current = self.query_one(CheckpointTable).current
         return current.info if self._is_among_checkpoints and current is not None else None
+
+    @property
+    def run_at_cursor(self) -> RunRow | None:
+        """The run that the cursor stands on, be it read or not."""
+        return self.query_one(RunsList).current
 
     def show_progress(self, text: str) -> None:
         """Show how far a verification is."""
