@@ -480,6 +480,21 @@ async def test_on_a_read_only_store_every_action_says_why_it_is_off(
     assert isinstance(dashboard.app.screen, MainScreen)
 
 
+async def test_on_a_read_only_store_training_is_greyed(
+    dashboard: Dashboard, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greyed() -> set[str | None]:
+        return {shown.binding.id for shown in dashboard.screen.shown_bindings() if shown.off}
+
+    assert greyed() == set()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: False if mode == os.W_OK else real(path, mode))
+    dashboard.reader.wake()
+    await dashboard.until(lambda: not dashboard.snapshot.writable, "the store read-only")
+
+    assert greyed() == {"main.train"}
+
+
 def test_every_dialog_is_opened_by_some_test() -> None:
     text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_tui_*.py"))
 

@@ -182,7 +182,12 @@ class MainScreen(RememberingScreen):
     def shown_bindings(self) -> list[Shown]:
         """What the footer names beside the keys of the pane; of a screen of its own, the help alone."""
         own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
-        return [Shown(item, item.description) for item in own if self.full not in ALONE or item.id == "main.help"]
+        is_off = self.front.refusal() is not None
+        return [
+            Shown(item, item.description, is_off and item.id == "main.train")
+            for item in own
+            if self.full not in ALONE or item.id == "main.help"
+        ]
 
     def _places(self) -> list[Shown]:
         """The screens that the keys 5 to 8 open; on one of them its own keys need the room."""
