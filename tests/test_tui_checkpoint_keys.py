@@ -16,6 +16,7 @@ from ckptop.store.layout import CheckpointPaths, tensors_path
 from ckptop.store.manifest import Manifest, TensorEntry, TensorIndex, encode
 from ckptop.store.views import read_run
 from ckptop.tui.screens.confirm import Confirm
+from ckptop.tui.screens.help import HelpScreen
 from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.screens.trash import TrashList, TrashScreen
 from ckptop.tui.widgets.detail import Detail
@@ -221,6 +222,11 @@ async def test_R_restores_what_is_marked_in_the_trash(dashboard: Dashboard, stor
     assert "━ Trash of mine ━" in dashboard.text("#trash")
     assert "3 items" in dashboard.text("#trash")
     assert dashboard.screen_text().splitlines()[-1].startswith(" R Restore   X Empty   Space Mark   / Filter")
+
+    await dashboard.press("question_mark")
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "the help")
+    assert "Take the marked ones, or this, back" in dashboard.text("#keys")
+    await dashboard.press("escape")
 
     await dashboard.press("space", "v", "R")
     await dashboard.until(lambda: len(trash.items) == 1, "two to be back")

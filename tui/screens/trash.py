@@ -141,6 +141,7 @@ class TrashScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("slash", "filter", "trash.filter", "Filter", "Filter by run, tier or kind", show=True),
         binding("escape", "leave", "trash.leave", "Back", "Marks and filter away, then back", show=True),
+        binding("question_mark", "help", "trash.help", "Help", "List every key of the trash", show=True),
         binding("t,q", "dismiss", "trash.close", "Close", "Back to the dashboard"),
     ]
 
@@ -205,6 +206,12 @@ class TrashScreen(ModalScreen[None]):
         await self.query_one(FilterPrompt).remove()
         self.query_one(Footer).display = True
         self._list.focus()
+
+    def action_help(self) -> None:
+        """List every key that works here."""
+        from ckptop.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen([("Trash", TrashList)], [TrashScreen]))
 
     def action_leave(self) -> None:
         """One step back."""
