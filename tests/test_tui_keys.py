@@ -9,19 +9,21 @@ import pytest
 from dashboard import Dashboard, open_dashboard
 from store_fixture import RunPlan, build_store
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.events import Key, MouseScrollDown
 
 from ckptop.tui.app import CkptopApp
 from ckptop.tui.keys import MOVEMENT
 from ckptop.tui.screens.confirm import Confirm
 from ckptop.tui.screens.control import ControlScreen
-from ckptop.tui.screens.help import HelpScreen
+from ckptop.tui.screens.help import HelpScreen, KeyList
 from ckptop.tui.screens.main import HINT, MainScreen, explained_panes
+from ckptop.tui.screens.page import FactsPage
 from ckptop.tui.screens.promote import PromoteScreen
 from ckptop.tui.screens.prune import PruneScreen
 from ckptop.tui.screens.resume import ResumeScreen
 from ckptop.tui.screens.train import TrainScreen
-from ckptop.tui.screens.why import WhyScreen
+from ckptop.tui.screens.why import Page, WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.form import Choice
@@ -552,6 +554,24 @@ async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -
     text = "\n".join(pages)
     for item in every_binding():
         assert item.tooltip in text, item.id
+
+
+@pytest.mark.parametrize("page", [KeyList, FactsPage, Page])
+def test_whatever_scrolls_is_scrolled_by_the_same_keys(page: type[DOMNode]) -> None:
+    keys = {key for item in page.__dict__["BINDINGS"] for key in item.key.split(",")}
+
+    assert keys >= {key for item in MOVEMENT if isinstance(item, Binding) for key in item.key.split(",")}
+
+
+async def test_half_a_page_of_the_help(dashboard: Dashboard) -> None:
+    await dashboard.press("question_mark")
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "help")
+    top = dashboard.text("#keys")
+
+    await dashboard.press("ctrl+d")
+    assert dashboard.text("#keys") != top
+    await dashboard.press("ctrl+u")
+    assert dashboard.text("#keys") == top
 
 
 def every_binding() -> list[Binding]:

@@ -181,7 +181,7 @@ async def test_enter_shows_the_card(dashboard: Dashboard) -> None:
     assert text.startswith("━ digits 1.0.0")
     assert "intended use" in text
     assert "model.width" in text
-    await dashboard.press("j", "k", "pagedown", "space", "pageup", "G", "g", "y", "escape")
+    await dashboard.press("j", "k", "pagedown", "space", "pageup", "ctrl+d", "ctrl+u", "G", "g", "y", "escape")
     assert "sha256\t" in dashboard.app.clipboard
     await dashboard.until(lambda: isinstance(dashboard.app.screen, MainScreen), "the list")
 

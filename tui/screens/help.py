@@ -30,6 +30,8 @@ class KeyList(Lines, can_focus=True):
         binding("k,up", "scroll_by(-1)", "help.up", "Up", "Scroll up"),
         binding("pagedown,space", "scroll_by(10)", "help.page-down", "Page down", "Scroll a page down"),
         binding("pageup", "scroll_by(-10)", "help.page-up", "Page up", "Scroll a page up"),
+        binding("ctrl+d", "scroll_by(5)", "help.half-down", "Half a page down", "Scroll half a page down"),
+        binding("ctrl+u", "scroll_by(-5)", "help.half-up", "Half a page up", "Scroll half a page up"),
         binding("g,home", "scroll_by(-10000)", "help.first", "First", "Scroll to the top"),
         binding("G,end", "scroll_by(10000)", "help.last", "Last", "Scroll to the end"),
     ]

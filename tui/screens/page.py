@@ -29,6 +29,8 @@ class FactsPage(Lines, can_focus=True):
         binding("k,up", "scroll_by(-1)", "page.up", "Up", "Scroll up"),
         binding("pagedown,space", "scroll_pages(1)", "page.page-down", "Page down", "Scroll a page down"),
         binding("pageup", "scroll_pages(-1)", "page.page-up", "Page up", "Scroll a page up"),
+        binding("ctrl+d", "scroll_pages(0.5)", "page.half-down", "Half a page down", "Scroll half a page down"),
+        binding("ctrl+u", "scroll_pages(-0.5)", "page.half-up", "Half a page up", "Scroll half a page up"),
         binding("g,home", "scroll_by(-100000)", "page.first", "First", "Scroll to the top"),
         binding("G,end", "scroll_by(100000)", "page.last", "Last", "Scroll to the end"),
     ]
@@ -53,9 +55,9 @@ class FactsPage(Lines, can_focus=True):
         self._top += rows
         self.repaint()
 
-    def action_scroll_pages(self, pages: int) -> None:
+    def action_scroll_pages(self, pages: float) -> None:
         """Scroll by what is on screen, less one line to hold on to."""
-        self.action_scroll_by(pages * max(1, self.size.height - 2))
+        self.action_scroll_by(round(pages * max(2, self.size.height - 2)))
 
 
 def _fact(label: str, text: str, cells: int, width: int) -> list[Line]:

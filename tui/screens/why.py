@@ -46,6 +46,8 @@ class Page(Lines, can_focus=True):
         binding("k,up", "scroll_by(-1)", "why.up", "Up", "Scroll up"),
         binding("pagedown,space", "scroll_pages(1)", "why.page-down", "Page down", "Scroll a page down"),
         binding("pageup", "scroll_pages(-1)", "why.page-up", "Page up", "Scroll a page up"),
+        binding("ctrl+d", "scroll_pages(0.5)", "why.half-down", "Half a page down", "Scroll half a page down"),
+        binding("ctrl+u", "scroll_pages(-0.5)", "why.half-up", "Half a page up", "Scroll half a page up"),
         binding("g,home", "scroll_by(-100000)", "why.first", "First", "Scroll to the top"),
         binding("G,end", "scroll_by(100000)", "why.last", "Last", "Scroll to the end"),
     ]
@@ -81,9 +83,9 @@ class Page(Lines, can_focus=True):
         self._top += rows
         self.repaint()
 
-    def action_scroll_pages(self, pages: int) -> None:
+    def action_scroll_pages(self, pages: float) -> None:
         """Scroll by what is on screen, less one line to hold on to."""
-        self.action_scroll_by(pages * max(1, self.size.height - 2))
+        self.action_scroll_by(round(pages * max(2, self.size.height - 2)))
 
 
 class WhyScreen(ModalScreen[dict[str, str] | None]):
