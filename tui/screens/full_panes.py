@@ -122,10 +122,11 @@ class FullPanes(BrowsingScreen):
 
     def action_pane(self, name: str) -> None:
         """Focus a pane; where it has the focus already, or has no place here, show it full size."""
+        before = self.focused
         self._leave_chart()
         self._leave_detail()
         pane = self.pane(name)
-        if self.focused is pane:
+        if before is pane:
             self.action_full_size()
             return
         if self.full in ALONE and name not in ALONE:
