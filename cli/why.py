@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -91,9 +92,13 @@ def _progress(found: PostMortem) -> str | None:
     view, status = found.view, found.view.status
     if status is None:
         return None
-    epochs = f"epoch {status.epoch}" + (f" of {status.total_epochs}" if status.total_epochs else "")
+    epoch, share = status.epoch, view.progress
+    if status.total_steps and found.last_step > status.step:  # a heartbeat is seconds old; the step is of the log
+        share = min(1.0, found.last_step / status.total_steps)
+        epoch = max(epoch, math.ceil(share * (status.total_epochs or 0)))
+    epochs = f"epoch {epoch}" + (f" of {status.total_epochs}" if status.total_epochs else "")
     steps = f"step {format_count(found.last_step)}" + (f" of {status.total_steps:,}" if status.total_steps else "")
-    done = f", {format_percent(view.progress)}" if view.progress is not None else ""
+    done = f", {format_percent(share)}" if share is not None else ""
     left = f", {format_duration(view.eta_seconds)} left" if view.eta_seconds is not None else ""
     return f"attempt {status.attempt}, {epochs}, {steps}{done}{left}"
 

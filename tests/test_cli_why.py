@@ -69,6 +69,15 @@ def test_a_killed_run_says_what_is_saved_and_how_to_go_on(tmp_path: Path, capsys
     assert (facts["verified"], facts["checkpoint_step"]) == (True, 288)
 
 
+def test_epoch_and_share_go_with_the_last_step_and_not_with_an_older_heartbeat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(build_run(tmp_path, CRASHED), step=200, epoch=9, total_epochs=100, total_steps=2400)
+
+    assert told(capsys, tmp_path)["last_step"] == 288
+    assert "epoch 12 of 100, step 288 of 2,400, 12 %" in page(capsys, tmp_path)
+
+
 def test_the_command_can_be_pasted_whatever_the_store_is_called(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
