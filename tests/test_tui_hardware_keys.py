@@ -16,6 +16,7 @@ from store_fixture import RunPlan, build_store
 
 from ckptop.host.gpus import GpuProcess
 from ckptop.host.processes import ProcessReader, ProcessSample
+from ckptop.host.units import cell_width
 from ckptop.store.files import read_json
 from ckptop.store.layout import RunPaths
 from ckptop.store.manifest import encode
@@ -23,6 +24,8 @@ from ckptop.store.records import Status
 from ckptop.tui.elsewhere import ElsewhereReader
 from ckptop.tui.model import Hardware
 from ckptop.tui.sampling import HardwareSampler
+from ckptop.tui.text import plain
+from ckptop.tui.usage_lines import process_lines
 from ckptop.tui.widgets.hardware import HardwarePane
 
 GIB = 1024**3
@@ -76,6 +79,15 @@ async def test_who_holds_memory_of_a_gpu_and_cannot_be_seen_is_told_by_its_pid(t
         row = next(line for line in lines(dashboard) if "not visible here" in line)
         assert row.split()[0] == "4711"
         assert row.endswith("38.2 GiB")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_columns_of_processes_fit(busy: Hardware, width: int) -> None:
+    _, heading, *rows = process_lines(busy, (), 0, width, time.time())
+
+    assert heading.spans[0].text.endswith("since")
+    assert cell_width(heading.spans[0].text) <= width
+    assert {cell_width(plain(row)) for row in rows} == {cell_width(heading.spans[0].text)}
 
 
 async def test_s_sorts_the_processes(dashboard: Dashboard) -> None:

@@ -35,7 +35,7 @@ def process_lines(hardware: Hardware, runs: Sequence[RunRow], sort: int, width: 
         for process in gpu.processes:
             held[process.pid] = held.get(process.pid, 0) + (process.memory_bytes or 0)
     name = max(
-        LEAST_NAME, min(MOST_NAME, width - 1 - PID_WIDTH - USER_WIDTH - CPU_WIDTH - BYTES_WIDTH - GPU_WIDTH - AGE_WIDTH)
+        LEAST_NAME, min(MOST_NAME, width - 3 - PID_WIDTH - USER_WIDTH - CPU_WIDTH - BYTES_WIDTH - GPU_WIDTH - AGE_WIDTH)
     )
     heading = f"{'pid':>{PID_WIDTH}}  {pad('process', name)}{'user':<{USER_WIDTH}}{'CPU':>{CPU_WIDTH}}"
     heading += f"{'memory':>{BYTES_WIDTH}}{'GPU memory':>{GPU_WIDTH}}{'since':>{AGE_WIDTH}}"
