@@ -219,6 +219,15 @@ async def test_a_new_release_appears(dashboard: Dashboard, store: Path) -> None:
     await dashboard.until(lambda: pane(dashboard).items[0].version == "2.0.0", "the new release")
 
 
+async def test_a_single_release_is_one_release(tmp_path: Path) -> None:
+    store = build_store(tmp_path / "runs", [RunPlan(name="mine", phase="finished", epochs=9)])
+    release(store, "digits", "1.0.0")
+
+    async with open_dashboard(store) as dashboard:
+        await dashboard.press("5")
+        await dashboard.until(lambda: " 1 release · by model" in dashboard.text("#registry"), "the release")
+
+
 async def test_a_store_without_releases_says_how_to_make_one(tmp_path: Path) -> None:
     async with open_dashboard(build_store(tmp_path / "runs", [RunPlan(name="mine", epochs=3)])) as dashboard:
         await dashboard.press("5")

@@ -181,8 +181,8 @@ class RegistryPane(MarkedList[ReleaseRow]):
             figures.append(figure(f"{len(self.marked):,} marked", "accent"))
         if self.items:
             models = len({row.model for row in self.items})
-            figures.append(figure(f"{format_count(len(self.items))} releases of {models:,} models"
-                                  if models != 1 else f"{format_count(len(self.items))} releases"))  # fmt: skip
+            releases = f"{format_count(len(self.items))} {'releases' if len(self.items) != 1 else 'release'}"
+            figures.append(figure(releases + (f" of {models:,} models" if models != 1 else "")))
             figures.append(figure(SORTS[self._sort] + (", reversed" if self._reversed else "")))
         return rule_line(width, "Registry", figures, digit="5", focused=self.has_focus)
 
