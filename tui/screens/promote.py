@@ -153,9 +153,8 @@ class PromoteScreen(Dialog[Promotion]):
         """Whether the requirement holds, and the hash."""
         said: list[Span] = [Span(" ")]
         if self.field("require"):
-            failed = self._unmet()
-            if failed:
-                said.append(Span(f"✗ {failed}   ", "error"))
+            if self._unmet():  # the reason has a line of its own
+                said.append(Span("✗ not reached   ", "error"))
             else:
                 metric = Requirement.parse(self.field("require")).metric
                 values = ", ".join(format_value(info.metric(metric)) for info in self._infos[:3])
@@ -171,14 +170,14 @@ class PromoteScreen(Dialog[Promotion]):
         except UsageError as error:
             return clean(str(error), SHEET_WIDTH)
         except StoreError as error:
-            return shorten_right(clean(str(error).removeprefix(f"{info.key} ")), SHEET_WIDTH - 34)
+            return clean(str(error).removeprefix(f"{info.key} "))
         return ""
 
     def _check(self) -> str:
         if self._hash_tone == "error":
             return "damaged: V tells which, and nothing promotes it"
-        if self.field("require") and self._unmet():
-            return "it does not reach what is required"
+        if self.field("require") and (unmet := self._unmet()):
+            return unmet
         if not self._to_production:
             return ""
         model = self.field("model")
