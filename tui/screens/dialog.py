@@ -25,7 +25,7 @@ from ckptop.store.errors import UsageError
 from ckptop.store.names import check_run_name
 from ckptop.tui.keys import binding
 from ckptop.tui.text import Line, Span
-from ckptop.tui.widgets.form import Buttons, Field, Text
+from ckptop.tui.widgets.form import Buttons, Choice, Field, Text
 from ckptop.tui.widgets.lines import Lines
 from ckptop.tui.widgets.pane_rule import rule_line
 
@@ -63,6 +63,7 @@ class Dialog(ModalScreen[T | None], Generic[T]):
     def __init__(self, title: str, *, no: str, yes: str) -> None:
         super().__init__()
         self._title, self._no, self._yes = clean(title), no, yes
+        self._first_filled_in: list[object] = []
 
     def fields(self) -> Sequence[Widget]:
         """The widgets between the rule and the buttons."""
@@ -89,7 +90,13 @@ class Dialog(ModalScreen[T | None], Generic[T]):
         """The first field has the keys; the buttons, where there is none."""
         inputs = self.query("Field, Choice")
         (inputs.first() if inputs else self.query_one(Buttons)).focus()
+        self._first_filled_in = self._filled_in
         self.refresh_form()
+
+    @property
+    def _filled_in(self) -> list[object]:
+        """What the fields hold, to see whether somebody wanted something."""
+        return [*(field.value for field in self.query(Field)), *(choice.chosen for choice in self.query(Choice))]
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Bring the plan up to date as it is typed."""
@@ -109,6 +116,8 @@ class Dialog(ModalScreen[T | None], Generic[T]):
         """Leave with the answer, or without."""
         event.stop()
         if event.index == 0:
+            if self._filled_in != self._first_filled_in:  # Enter, field by field, ends on this button
+                self.app.notify(f"{self._no}: nothing was done.", markup=False)
             self.dismiss(None)
             return
         answer = self.answer()
