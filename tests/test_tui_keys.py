@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.events import Key, MouseScrollDown
 
+from ckptop.host.units import cell_width
 from ckptop.tui.app import CkptopApp
 from ckptop.tui.keys import MOVEMENT
 from ckptop.tui.screens.confirm import Confirm
@@ -572,6 +574,22 @@ async def test_half_a_page_of_the_help(dashboard: Dashboard) -> None:
     assert dashboard.text("#keys") != top
     await dashboard.press("ctrl+u")
     assert dashboard.text("#keys") == top
+
+
+@pytest.mark.parametrize(("key", "title"), [("1", "Runs"), ("2", "Plots"), ("3", "Checkpoints"), ("4", "Hardware")])
+async def test_help_begins_with_the_keys_of_the_pane_in_focus(dashboard: Dashboard, key: str, title: str) -> None:
+    await dashboard.press("2", key, "question_mark")
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "help")
+
+    rule, first, *_ = dashboard.text("#keys").splitlines()
+    assert first.split()[0] == title
+    assert re.search(r"\d+ more below", rule)
+    assert "Esc leaves" in rule
+
+
+def test_every_key_of_the_help_fits_into_one_of_two_columns() -> None:
+    """A terminal of 120 columns has room for 45 cells behind a key."""
+    assert [item.id for item in every_binding() if cell_width(item.tooltip) > 45] == []
 
 
 def every_binding() -> list[Binding]:

@@ -15,7 +15,7 @@ from ckptop.tui.keys import binding, changed_keys, key_name
 from ckptop.tui.text import Line, Span, pad, width_of
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.lines import Lines
-from ckptop.tui.widgets.pane_rule import rule_line
+from ckptop.tui.widgets.pane_rule import figure, rule_line
 
 KEY_WIDTH = 12
 COLUMN_WIDTH = 54
@@ -48,7 +48,10 @@ class KeyList(Lines, can_focus=True):
         lines = _in_columns(blocks, size.width)
         room = size.height - 1
         self._top = max(0, min(self._top, len(lines) - room))
-        return [rule_line(size.width, "Keys", focused=True), *lines[self._top : self._top + room]]
+        below = len(lines) - self._top - room
+        more = [figure(f"{below:,} more below")] if below > 0 else []
+        rule = rule_line(size.width, "Keys", [*more, figure("Esc leaves")], focused=True)
+        return [rule, *lines[self._top : self._top + room]]
 
     def action_scroll_by(self, rows: int) -> None:
         """Scroll."""
@@ -63,22 +66,30 @@ class HelpScreen(ModalScreen[None]):
         binding("escape,question_mark,q,enter", "dismiss", "help.leave", "Back", "Back to the dashboard", show=True),
     ]
 
-    def __init__(self, panes: Sequence[tuple[str, type[DOMNode]]], everywhere: Sequence[type[DOMNode]]) -> None:
+    def __init__(
+        self,
+        panes: Sequence[tuple[str, type[DOMNode]]],
+        everywhere: Sequence[type[DOMNode]],
+        *,
+        here: type[DOMNode] | None = None,
+    ) -> None:
         """Explain them.
 
         Args:
             panes: Title and class of each.
             everywhere: Classes whose keys work in every pane.
+            here: The class of the pane in focus; its keys come first.
         """
         super().__init__()
-        self._panes, self._everywhere = panes, everywhere
+        self._panes, self._everywhere, self._here = panes, everywhere, here
 
     def compose(self) -> ComposeResult:
-        """The keys that work everywhere, then those of every pane."""
+        """The keys of the pane in focus, those that work everywhere, then those of every other pane."""
         everywhere = [item for kind in self._everywhere for item in own_bindings(kind)]
         groups = [("Everywhere", everywhere), ("In a list", _only_bindings(CursorList.BINDINGS))]
-        groups += [(title, own_bindings(kind)) for title, kind in self._panes]
-        yield KeyList(groups)
+        here = [(title, own_bindings(kind)) for title, kind in self._panes if kind is self._here]
+        groups += [(title, own_bindings(kind)) for title, kind in self._panes if kind is not self._here]
+        yield KeyList([*here, *groups])
 
 
 def own_bindings(kind: type[DOMNode]) -> list[Binding]:

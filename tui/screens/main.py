@@ -71,7 +71,7 @@ class MainScreen(RememberingScreen):
         ),
         binding("4", "pane('hardware')", "main.hardware", "Hardware", "Go to the hardware; again: full size"),
         binding("5", "pane('registry')", "main.registry", "Registry", "Releases of models; again: back"),
-        binding("6", "pane('log')", "main.log", "Log", "What the run printed, and its events; again: back"),
+        binding("6", "pane('log')", "main.log", "Log", "What the run printed, its events; again: back"),
         binding("7", "pane('compare')", "main.compare", "Compare", "Marked runs or checkpoints side by side"),
         binding("8", "pane('alerts')", "main.alerts", "Alerts", "What went wrong, in all runs; again: back"),
         binding("z", "full_size", "main.full-size", "Full size", "Show this pane alone, or all again"),
@@ -253,7 +253,8 @@ class MainScreen(RememberingScreen):
         """List every key."""
         from ckptop.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen(explained_panes(), [MainScreen, type(self.app)]))
+        here = type(self.focused) if self.focused is not None else None
+        self.app.push_screen(HelpScreen(explained_panes(), [MainScreen, type(self.app)], here=here))
 
 
 def _collect_from_now() -> None:

@@ -53,10 +53,8 @@ class CheckpointTable(MarkedList[CheckpointRow]):
         binding("D", "screen.prune", "checkpoints.prune", "Delete old", "Delete old ones by rules", show=True),
         binding("p", "screen.promote", "checkpoints.promote", "Promote", "Promote this one", show=True),
         binding("V", "screen.verify", "checkpoints.verify", "Verify", "Check the bytes against the manifests"),
-        binding(
-            "e", "screen.export", "checkpoints.export", "Export", "The weights of the marked ones, or this, as files"
-        ),
-        binding("P", "screen.pin", "checkpoints.pin", "Pin", "Never delete the marked ones, or this; again: allow it"),
+        binding("e", "screen.export", "checkpoints.export", "Export", "Weights of the marked, or this, as files"),
+        binding("P", "screen.pin", "checkpoints.pin", "Pin", "Never delete the marked or this; again: unpin"),
         binding("c", "screen.compare", "checkpoints.compare", "Compare", "Compare the marked ones, side by side"),
         binding("t", "screen.trash", "checkpoints.trash", "Trash", "What was deleted of this run"),
         *marking(show=True),

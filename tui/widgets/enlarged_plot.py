@@ -43,7 +43,7 @@ class EnlargedPlot(ChartViewer):
         binding("less_than_sign", "pan(-1)", "enlarged.pan-left", "Pan left", "Show what is left of the zoomed part"),
         binding("greater_than_sign", "pan(1)", "enlarged.pan-right", "Pan right", "Show what is right of it"),
         binding("0", "show_all", "enlarged.all", "All", "Show all of x again, without a cursor"),
-        binding("f", "follow", "enlarged.follow", "Follow", "Keep the newest point in a zoomed view, or not"),
+        binding("f", "follow", "enlarged.follow", "Follow", "Keep the newest point in view, or not"),
         binding("left_square_bracket", "smooth(-1)", "enlarged.smooth-less", "Rougher", "Less smooth"),
         binding(
             "right_square_bracket", "smooth(1)", "enlarged.smooth-more", "Smooth", "More smooth", show=True,
