@@ -24,6 +24,7 @@ from ckptop.store.records import Status
 from ckptop.tui.elsewhere import ElsewhereReader
 from ckptop.tui.model import Hardware
 from ckptop.tui.sampling import HardwareSampler
+from ckptop.tui.screens.trash import TrashScreen
 from ckptop.tui.text import plain
 from ckptop.tui.usage_lines import process_lines
 from ckptop.tui.widgets.hardware import HardwarePane
@@ -88,6 +89,15 @@ def test_the_columns_of_processes_fit(busy: Hardware, width: int) -> None:
     assert heading.spans[0].text.endswith("since")
     assert cell_width(heading.spans[0].text) <= width
     assert {cell_width(plain(row)) for row in rows} == {cell_width(heading.spans[0].text)}
+
+
+async def test_t_shows_the_trash_of_the_whole_store(dashboard: Dashboard) -> None:
+    await dashboard.press("4")
+    assert "t Trash" in dashboard.text("#footer")
+
+    await dashboard.press("t")
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, TrashScreen), "the trash")
+    assert "Trash of all runs" in dashboard.screen_text()
 
 
 async def test_s_sorts_the_processes(dashboard: Dashboard) -> None:

@@ -6,7 +6,6 @@ from ckptop.tui.layout import DETAIL, HARDWARE
 from ckptop.tui.screens.charting import ChartingScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.detail import Detail
-from ckptop.tui.widgets.runs_list import RunsList
 
 
 class BrowsingScreen(ChartingScreen):
@@ -48,9 +47,9 @@ class BrowsingScreen(ChartingScreen):
         self.full = None if self.full == HARDWARE else HARDWARE
 
     def action_trash(self) -> None:
-        """Show what was deleted: of the run, or from the list of runs of the whole store."""
+        """Show what was deleted: of the run, or from the runs and the hardware of the whole store."""
         from ckptop.tui.screens.trash import TrashScreen
 
         detail = self.front.detail
-        run = detail.row.name if detail is not None and not isinstance(self.focused, RunsList) else None
+        run = detail.row.name if detail is not None and self._is_among_checkpoints else None
         self.app.push_screen(TrashScreen(self.front, run))

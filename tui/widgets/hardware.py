@@ -29,6 +29,9 @@ class HardwarePane(Lines, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("enter", "open", "hardware.open", "Processes", "Its processes, and who fills the disk", show=True),
         binding("x", "screen.control", "hardware.control", "Control", "Control the selected run", show=True),
+        binding(
+            "t", "screen.trash", "hardware.trash", "Trash", "What was deleted, in the store; X empties it", show=True
+        ),
         binding("s", "sort", "hardware.sort", "Sort", "Sort the processes by the next column", show=True),
         binding("j,down", "scroll_by(1)", "hardware.down", "Down", "Scroll down, in full size"),
         binding("k,up", "scroll_by(-1)", "hardware.up", "Up", "Scroll up"),
