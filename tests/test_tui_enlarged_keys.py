@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dashboard import Dashboard, open_dashboard
-from store_fixture import build_store
+from store_fixture import RunPlan, build_store
 from textual.events import MouseScrollUp
 
 from ckptop.tui.widgets.chart import Chart
@@ -37,6 +37,11 @@ def window(dashboard: Dashboard) -> tuple[float, float]:
 def drawn(dashboard: Dashboard) -> str:
     found = chart(dashboard)
     return "\n".join(found.render_line(y).text for y in range(found.size.height))
+
+
+def axis(dashboard: Dashboard) -> str:
+    """The labels of x on screen, above the footer."""
+    return dashboard.screen_text().splitlines()[-2]
 
 
 def cursor(dashboard: Dashboard) -> float:
@@ -213,6 +218,22 @@ async def test_a_chart_left_zoomed_opens_with_all_of_x(dashboard: Dashboard) -> 
     await dashboard.until(lambda: not chart(dashboard).is_blank, "the chart anew")
 
     assert window(dashboard) == whole
+
+
+async def test_what_a_chart_left_zoomed_showed_is_on_screen_no_more(tmp_path: Path) -> None:
+    """Nothing of a finished run changes, so nothing else would have it painted anew."""
+    store = build_store(tmp_path / "runs", [RunPlan(name="mine", phase="finished", alive=False)])
+    async with open_dashboard(store, size=(80, 24)) as dashboard:
+        await dashboard.until(lambda: dashboard.plots.query("#chart-0"), "curves")
+        await dashboard.press("2", "enter")
+        await dashboard.until(lambda: axis(dashboard).split()[-1:] == ["step"], "it")
+        whole = axis(dashboard)
+        await dashboard.press("plus", "plus")
+        await dashboard.until(lambda: axis(dashboard) != whole, "a part of it")
+
+        await dashboard.press("escape", "enter")
+
+        await dashboard.until(lambda: axis(dashboard) == whole, "all of it")
 
 
 async def test_keys_before_the_first_drawing_wait_for_it(tmp_path: Path) -> None:

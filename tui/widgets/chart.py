@@ -140,6 +140,7 @@ class Chart(Widget):
             self._is_stale = True
         elif not self.size:
             self._drawn_size = None  # in the place that will come, be it as large as the last one
+            self.refresh()  # or Textual paints the lines it has kept
         elif self._points > DRAW_AT_ONCE_POINTS:
             self._is_drawing = True
             self.run_worker(self._draw_in_thread(), exit_on_error=True)
@@ -158,6 +159,7 @@ class Chart(Widget):
                 size = self.size
                 if not size:
                     self._drawn_size = None
+                    self.refresh()
                     return
                 self._take(await asyncio.to_thread(self._composed, self._make, size))
                 if size != self._drawn_size:
