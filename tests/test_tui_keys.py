@@ -28,6 +28,7 @@ from ckptop.tui.screens.train import TrainScreen
 from ckptop.tui.screens.why import Page, WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
 from ckptop.tui.widgets.form import Choice
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
@@ -172,6 +173,7 @@ async def test_a_digit_focuses_and_a_second_press_shows_full_size(dashboard: Das
     ("keys", "wanted"),
     [
         (("2", "enter"), lambda d: d.screen.full == "enlarged"),
+        (("2", "enter", "G"), lambda d: d.screen.query_one(EnlargedPlot)._view.cursor == 1488),
         (("3", "3"), lambda d: d.screen.full == "checkpoints"),
         (("3", "j", "escape", "j"), lambda d: selected(d) == "cnn-lr3e-4"),
         (("tab", "tab", "j"), lambda d: row(d) == 1),

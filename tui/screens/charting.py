@@ -34,6 +34,12 @@ class ChartingScreen(ActingScreen):
 
     def on_plots_enlarged(self) -> None:
         """Show the chosen chart alone."""
+        self.action_enlarge()
+
+    def action_enlarge(self) -> None:
+        """Show the chosen chart alone; by no message, so that the next key of the same packet is for it."""
+        if not self.query_one(Plots).has_charts:
+            return
         self._full_before, self.full = self.full, ENLARGED
         self.give_keys(self.query_one(EnlargedPlot))
 

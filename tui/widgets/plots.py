@@ -34,7 +34,12 @@ class Plots(Widget, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         binding(
-            "enter", "enlarge", "plots.enlarge", "Enlarge", "Show the chosen chart alone, with a cursor", show=True
+            "enter",
+            "screen.enlarge",
+            "plots.enlarge",
+            "Enlarge",
+            "Show the chosen chart alone, with a cursor",
+            show=True,
         ),
         binding("left_square_bracket", "smooth(-1)", "plots.smooth-less", "Rougher", "Smooth less"),
         binding(
@@ -59,7 +64,7 @@ class Plots(Widget, can_focus=True):
         """The marked runs are to be laid over the selected one, or no more."""
 
     class Enlarged(Message):
-        """Enter on a chart."""
+        """A chart was clicked twice."""
 
     def __init__(self, settings: PlotSettings, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
@@ -212,10 +217,10 @@ class Plots(Widget, can_focus=True):
             return ""
         return values_text(self._groups[self._settings.chosen].title, self._chart(place).frame.model)
 
-    def action_enlarge(self) -> None:
-        """Ask for the chosen chart alone."""
-        if self._groups:
-            self.post_message(self.Enlarged())
+    @property
+    def has_charts(self) -> bool:
+        """Whether one of them could be enlarged."""
+        return bool(self._groups)
 
     def action_smooth(self, direction: int) -> None:
         """Smooth more or less."""
@@ -258,6 +263,6 @@ class Plots(Widget, can_focus=True):
             index = self._first + place
             if (cell.rule.union(cell.chart)).contains_point(at) and index < len(self._groups):
                 if index == self._settings.chosen and event.chain == 2:
-                    self.action_enlarge()
+                    self.post_message(self.Enlarged())
                 self._settings.choose(index, len(self._groups))
         self.redraw()
