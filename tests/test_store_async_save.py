@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ckptop.store.saving import Saver
 from ckptop.store.tensors import read_state
 from ckptop.store.verify import verify_checkpoint, verify_run
 from ckptop.store.views import read_run
+from ckptop.trainer.hooks.run_hook import RunHook
 
 
 @pytest.fixture
@@ -307,6 +308,7 @@ def test_a_save_lost_on_its_way_is_said_of_its_own_step_and_the_last_is_tried_al
 ) -> None:
     model, optimizer = trained_pair()
     refuse_first_write(monkeypatch)
+    heard_at_the_next_step: list[str] = []
     with Run.create(tmp_path, name="mine", task="toy", async_save=True) as run:
 
         def save() -> None:
@@ -315,11 +317,58 @@ def test_a_save_lost_on_its_way_is_said_of_its_own_step_and_the_last_is_tried_al
         for step in run.steps(4, save=save, save_every=2):
             if step == 3:
                 run.checkpoints._in_flight.join()
+            if step == 4:
+                heard_at_the_next_step = messages(tmp_path / "mine")
 
+    assert len(heard_at_the_next_step) == 1
     assert messages(tmp_path / "mine") == [
         "the checkpoint of step 2 was not saved: [Errno 5] Input/output error; training goes on"
     ]
     assert [info.step for info in read_run(tmp_path / "mine").checkpoints] == [4]
+
+
+def test_a_callback_hears_at_the_next_step_of_a_save_lost_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = trained_pair()
+    refuse_first_write(monkeypatch)
+    with RunHook(tmp_path, name="mine", task="toy", save_every_steps=1, async_save=True) as hook:
+
+        def save() -> Callable[[Mapping[str, float]], object]:
+            return lambda metrics: hook.save_checkpoint(model, optimizer, None, 1, 1, metrics, {})
+
+        hook.stepped(1, 1, save, ((), ()))
+        hook.save_due()
+        hook.run.checkpoints._in_flight.join()
+        assert messages(tmp_path / "mine") == []
+
+        hook.stepped(2, 1, save, ((), ()))
+
+        assert messages(tmp_path / "mine") == [
+            "the checkpoint of step 1 was not saved: [Errno 5] Input/output error; training goes on"
+        ]
+
+
+def test_a_callback_waits_for_no_milestone_of_the_state_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = trained_pair()
+    write, may_write = Saver.write, threading.Event()
+
+    def patient(*arguments: Any, **named: Any) -> Any:
+        may_write.wait(5)  # who waits for it here waits in vain
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(Saver, "write", patient)
+    with RunHook(tmp_path, name="mine", task="toy", metric=("val/loss", "min"), async_save=True) as hook:
+        hook.save_checkpoint(model, optimizer, None, 1, 1, {"val/loss": 0.5}, {})
+        is_on_its_way = hook.run.checkpoints.is_saving
+        may_write.set()
+
+    training, milestone = read_run(tmp_path / "mine").checkpoints
+    assert is_on_its_way
+    assert {training.tier, milestone.tier} == {"training", "milestone"}
+    assert training.path.samefile(milestone.path)
 
 
 def test_a_trainer_never_says_of_a_lost_checkpoint_that_it_is_saved(

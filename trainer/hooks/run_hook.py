@@ -133,10 +133,10 @@ class RunHook:
     ) -> None:  # fmt: skip
         """Commit a training checkpoint, and the milestone it is where it improves the run's metric."""
         config, manager = self.run.config, self.run.checkpoints
-        manager.save_training_checkpoint(model, optimizer, epoch, step, metrics, config, scheduler, extra=extra)
+        saved = manager.save_training_checkpoint(model, optimizer, epoch, step, metrics, config, scheduler, extra=extra)
         best = self.run.record.metric
         if best is not None and best.name in metrics:
             manager.save_milestone_checkpoint(
                 model, metrics[best.name], best.name, epoch, config, None, optimizer, step=step, metrics=metrics,
-                scheduler=scheduler, extra=extra, mode=best.mode,
+                scheduler=scheduler, extra=extra, mode=best.mode, same_as=saved or None,
             )  # fmt: skip
