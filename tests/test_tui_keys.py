@@ -547,6 +547,19 @@ async def test_the_footer_names_the_keys_of_the_pane_in_focus(dashboard: Dashboa
     assert dashboard.text("#footer").endswith("  5 Registry  6 Log  7 Compare  8 Alerts")
 
 
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        (["4"], " Enter Processes  x Control  s Sort  z Full size  Esc Back"),
+        (["3", "space"], " d Delete 1  P Pin  V Verify  c Compare  Esc Unmark"),
+    ],
+)
+async def test_the_footer_names_the_way_back(dashboard: Dashboard, keys: list[str], named: str) -> None:
+    await dashboard.press(*keys)
+
+    assert dashboard.text("#footer").replace("   ", "  ").startswith(named)
+
+
 async def test_help_names_every_key_once_with_a_sentence(dashboard: Dashboard) -> None:
     await dashboard.press("question_mark")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, HelpScreen), "help")

@@ -134,6 +134,7 @@ class CheckpointTable(MarkedList[CheckpointRow]):
             Shown(by_id["checkpoints.pin"], "Pin", "checkpoints.pin" in off),
             Shown(by_id["checkpoints.verify"], "Verify"),
             Shown(by_id["checkpoints.compare"], "Compare", count < 2),
+            Shown(binding("escape", "screen.back", "main.back", "Back", ""), "Unmark"),
             Shown(by_id["checkpoints.promote"], "Promote", "checkpoints.promote" in off),
             Shown(by_id["checkpoints.resume"], "Fork", "checkpoints.resume" in off),
         ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 
 from ckptop.host.units import format_age
 from ckptop.tui.hardware_lines import full_lines, one_line
-from ckptop.tui.keys import COPY, binding
+from ckptop.tui.keys import COPY, Shown, binding
 from ckptop.tui.model import Elsewhere, Hardware, Snapshot
 from ckptop.tui.text import Line, plain
 from ckptop.tui.usage_lines import PROCESS_SORTS, disk_lines, process_lines
@@ -62,6 +62,15 @@ class HardwarePane(Lines, can_focus=True):
         """From the top."""
         self._top = 0
         self.repaint()
+
+    def shown_bindings(self) -> list[Shown]:
+        """Its own, all of it, and the way back."""
+        own = [item for item in self.BINDINGS if isinstance(item, Binding) and item.show]
+        ways = [
+            binding("z", "screen.full_size", "main.full-size", "Full size", ""),
+            binding("escape", "screen.back", "main.back", "Back", ""),
+        ]
+        return [Shown(item, item.description) for item in (*own, *ways)]
 
     def copy_text(self) -> str:
         """Everything shown."""
