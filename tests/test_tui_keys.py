@@ -12,6 +12,7 @@ from store_fixture import RunPlan, build_store
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.events import Key, MouseScrollDown
+from textual.widgets import Input
 
 from ckptop.host.units import cell_width
 from ckptop.tui.app import CkptopApp
@@ -190,6 +191,18 @@ async def test_keys_of_one_packet_reach_the_pane_that_the_first_of_them_leads_to
         dashboard.app._driver.send_message(event)
 
     await dashboard.until(lambda: wanted(dashboard), "what the keys lead to")
+
+
+async def test_what_is_typed_ahead_behind_a_slash_is_no_command(dashboard: Dashboard) -> None:
+    await dashboard.press("3")
+    for key, character in (("slash", "/"), ("d", "d"), ("y", "y")):  # of "dynamics"
+        dashboard.app.post_message(Key(key, character))
+    await dashboard.until(lambda: isinstance(dashboard.app.focused, Input), "the prompt")
+    await dashboard.press("x")
+
+    assert dashboard.table.query_text.endswith("x")
+    assert isinstance(dashboard.app.screen, MainScreen)
+    assert dashboard.toasts == []
 
 
 async def test_z_shows_full_size_and_back(dashboard: Dashboard) -> None:

@@ -230,7 +230,7 @@ class MainScreen(RememberingScreen):
 
     # Filter.
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a filter of the list or the charts in focus; of the runs elsewhere."""
         plots = self.query_one(Plots)
         target = plots if isinstance(self.focused, EnlargedPlot) else self.focused
@@ -241,7 +241,9 @@ class MainScreen(RememberingScreen):
         self.query_one(Footer).display = False
         if not isinstance(target, Filtered):
             target = self.query_one(RunsList)
-        self.mount(FilterPrompt(target))
+        prompt = FilterPrompt(target)
+        await self.mount(prompt)  # what is typed ahead must not be taken for keys of the pane
+        self.give_keys(prompt.field)
 
     async def on_filter_prompt_closed(self, message: FilterPrompt.Closed) -> None:
         """Bring the footer back."""

@@ -196,10 +196,12 @@ class TrashScreen(ModalScreen[None]):
             self.app.copy_to_clipboard(text)
             self._front.say("Copied.")
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a filter."""
         self.query_one(Footer).display = False
-        self.mount(FilterPrompt(self._list))
+        prompt = FilterPrompt(self._list)
+        await self.mount(prompt)  # what is typed ahead must not be taken for keys of the list
+        self.set_focus(prompt.field)
 
     async def on_filter_prompt_closed(self) -> None:
         """Bring the footer back."""

@@ -70,9 +70,14 @@ class FilterPrompt(Horizontal):
         field.cursor_blink = False
         yield field
 
+    @property
+    def field(self) -> Input:
+        """Where it is typed."""
+        return self.query_one(Input)
+
     def on_mount(self) -> None:
         """Take the keys."""
-        self.query_one(Input).focus()
+        self.field.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while it is typed."""
