@@ -60,7 +60,7 @@ class ActingScreen(ReadingScreen):
         """Focus a pane now: `Widget.focus` lets keys that came in the same packet reach the pane before it."""
         if pane.is_mounted:
             self.set_focus(pane)
-        else:
+        if self.focused is not pane:
             pane.focus()
 
     @property
