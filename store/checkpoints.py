@@ -328,6 +328,8 @@ class CheckpointManager:
         if self._copied is None or self._copied[0] != training:
             return False
         copied = self._copied[1]
+        if (copied["epoch"], copied["global_step"]) != (wanted.epoch, wanted.step):
+            return False  # the loop went on while it was on its way
 
         def commit() -> None:
             source = training_at(self._saver, wanted.epoch, wanted.step)

@@ -226,6 +226,21 @@ def test_a_milestone_of_another_state_waits_and_is_written(tmp_path: Path) -> No
     assert not Path(milestone).samefile(training)
 
 
+def test_a_milestone_of_a_later_step_never_holds_the_state_on_its_way(tmp_path: Path, disk: SlowDisk) -> None:
+    model, optimizer = trained_pair()
+    manager = open_manager(tmp_path, disk)
+    training = manager.save_training_checkpoint(model, optimizer, 3, 30, {"val/loss": 0.5})
+    assert disk.has_begun.wait(30)
+    change_everything(model, optimizer)
+    threading.Timer(0.05, disk.may_write.set).start()
+
+    milestone = manager.save_milestone_checkpoint(model, 0.4, "val/loss", 3, step=31, same_as=training)
+    manager.wait()
+
+    assert milestone is not None
+    assert same(read_state(Path(milestone))["model_state_dict"], model.state_dict())
+
+
 def test_a_process_that_ends_by_an_exception_waits_for_the_save_on_its_way(tmp_path: Path) -> None:
     script = (
         "import torch\nfrom ckptop.store import CheckpointManager\n"
