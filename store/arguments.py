@@ -7,10 +7,13 @@ import dataclasses
 import operator
 import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ckptop.store.errors import UsageError
 from ckptop.store.manifest import TIERS, Tier
+
+WhenBusy = Literal["wait", "skip"]
+"""What a training checkpoint does that comes due while one is on its way."""
 
 _LARGEST = 2**53
 
@@ -39,6 +42,17 @@ def limit(name: str, value: int | None) -> int | None:
         UsageError: It is neither.
     """
     return None if value is None else count(name, value)
+
+
+def when_busy(value: WhenBusy) -> WhenBusy:
+    """What to do with a save that comes due while one is on its way.
+
+    Raises:
+        UsageError: It is none of the two.
+    """
+    if value not in get_args(WhenBusy):
+        raise UsageError(f"when_busy={value!r}; use wait or skip")
+    return value
 
 
 def mapping(name: str, value: object) -> Mapping[str, Any]:

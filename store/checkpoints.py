@@ -7,12 +7,13 @@ manager.save_milestone_checkpoint(model, 0.85, "accuracy", epoch)      # None un
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ckptop.store import arguments
 from ckptop.store.checkpoint_info import CheckpointInfo, latest_of, metric_mode, scan_tier
@@ -96,7 +97,7 @@ class CheckpointManager:
         mode: Mode | None = None,
         trash_limit: TrashLimit | None = None,
         async_save: bool = False,
-        when_busy: Literal["wait", "skip"] = "wait",
+        when_busy: arguments.WhenBusy = "wait",
         store_root: str | Path | None = None,
         run: RunLink | None = None,
         on_event: OnEvent | None = None,
@@ -121,9 +122,9 @@ class CheckpointManager:
             max_training=self.max_training_checkpoints, max_milestones=max_milestones, trash_limit=trash_limit,
             on_event=on_event or _warn_of_alerts,
         )  # fmt: skip
-        if when_busy not in ("wait", "skip"):
-            raise UsageError(f"when_busy={when_busy!r}; use wait or skip")
-        self.async_save, self._when_busy = async_save, when_busy
+        self.async_save, self._when_busy = async_save, arguments.when_busy(when_busy)
+        self._skips = False
+        """Whether it was decided that saves are skipped, whatever became meanwhile of the one on its way."""
         self._saves = Saves(self._saver, self._keeper, on_event or _warn_of_alerts)
         self._in_flight, self._host_copy = InFlight(), HostCopy()
         self._copied: tuple[Path, State] | None = None
@@ -226,7 +227,7 @@ class CheckpointManager:
             OSError: The disk refused. What was committed before is whole; the new one is there whole, or not at all.
             UsageError: The state holds more than tensors and plain data, or `extra` repeats a key.
         """
-        if self._in_flight.is_busy and self._when_busy == "skip":
+        if self._skips or self.is_skipping:
             return ""
         self.wait()
         at = self._before_save()
@@ -349,6 +350,21 @@ class CheckpointManager:
         return self._in_flight.is_busy
 
     @property
+    def is_skipping(self) -> bool:
+        """Whether a training checkpoint that comes due now skips itself: only with `when_busy="skip"`."""
+        # What is made ready for the first save is no save: that one waits for it.
+        return self._when_busy == "skip" and self._copied is not None and self._in_flight.is_busy
+
+    @contextlib.contextmanager
+    def skipping(self) -> Iterator[bool]:
+        """Decide now whether training checkpoints skip themselves; it holds to the end of the block."""
+        self._skips = self.is_skipping
+        try:
+            yield self._skips
+        finally:
+            self._skips = False
+
+    @property
     def save_times(self) -> SaveTimes | None:
         """What the newest training checkpoint took; None before the first."""
         return self._saves.times
@@ -382,6 +398,7 @@ class CheckpointManager:
                 git_commit()  # known from then on
 
             self._in_flight.start(make_ready)
+            self._copied = None
 
     def save_production_checkpoint(
         self,

@@ -22,8 +22,9 @@ import msgspec
 
 from ckptop.host.oom import read_oom_counts
 from ckptop.host.process import current_process
-from ckptop.store import looping, obeying
+from ckptop.store import arguments, looping, obeying
 from ckptop.store.alerting import alert_of_run
+from ckptop.store.arguments import WhenBusy
 from ckptop.store.errors import EXIT_STOPPED, DiskError, traceback_of
 from ckptop.store.events import append_event
 from ckptop.store.files import write_durably
@@ -119,6 +120,7 @@ class Run:
         policies: Sequence[Policy] = (),
         trash_limit: TrashLimit | None = None,
         async_save: bool = False,
+        when_busy: WhenBusy = "wait",
         say: Callable[[str], None] | None = None,
     ) -> Run:
         """Make a run, or take one up where it stopped, and hold it.
@@ -149,16 +151,18 @@ class Run:
             policies: Further rules that keep training checkpoints.
             trash_limit: What of the trash is purged after a save.
             async_save: Checkpoints are written beside the loop; see `CheckpointManager`.
+            when_busy: What one does that comes due while another is on its way: "wait", or "skip" itself.
             say: Told in a line what a person should know, such as a wait for another host's heartbeat.
 
         Raises:
             UsageError: The name cannot name a run, or is taken and `resume` is None; the settings of alerts in the
-                environment are wrong.
+                environment are wrong; `when_busy` is neither word.
             NotFound: `resume` names a checkpoint that is not there.
             Damaged: The checkpoint asked for does not verify.
             Held: Another process holds the run.
             DiskError: The disk refused.
         """
+        arguments.when_busy(when_busy)
         request = resume_request()
         if request is not None:
             store, name, resume = request.store, request.run, request.checkpoint
@@ -168,7 +172,7 @@ class Run:
         with held(paths, resume, steal=steal, say=say) as lease:
             new = new_record(name, task, config, seed, metric, data, command, parent)
             record, start = take_up(paths, new, resume, fork_of, spill_directory(spill))
-            keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit, async_save)
+            keep = Keep(max_training_checkpoints, max_milestones, tuple(policies), trash_limit, async_save, when_busy)
             alert_of_run(paths)
             run = cls(paths, record, lease, start, keep)
         if before is not None and before.phase in LIVE_PHASES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ckptop.store.arguments import WhenBusy
 from ckptop.store.fs import LOCAL
 from ckptop.store.going_back import write_record
 from ckptop.store.retention import Policy
@@ -29,6 +30,7 @@ class Keep(NamedTuple):
     policies: tuple[Policy, ...]
     trash_limit: TrashLimit | None
     async_save: bool = False
+    when_busy: WhenBusy = "wait"
 
 
 def open_manager(run: Run, keep: Keep) -> CheckpointManager:
@@ -40,8 +42,8 @@ def open_manager(run: Run, keep: Keep) -> CheckpointManager:
 
     return CheckpointManager(
         run.paths.checkpoints.root, keep.training, max_milestones=keep.milestones, policies=keep.policies,
-        trash_limit=keep.trash_limit, async_save=keep.async_save, model_name=run.record.task,
-        store_root=run.root.parent, run=link_of(run),
+        trash_limit=keep.trash_limit, async_save=keep.async_save, when_busy=keep.when_busy,
+        model_name=run.record.task, store_root=run.root.parent, run=link_of(run),
         on_event=tell, before_save=lambda: _before_save(run),
     )  # fmt: skip
 

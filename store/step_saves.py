@@ -47,16 +47,22 @@ class StepSaves:
             return None
 
     def due(self, step: int, save: Save) -> None:
-        """Save without waiting until it is durable, where the run saves beside the loop; see `look`."""
-        self._settle()
-        if self._saved_step == step:
-            return
-        try:
-            save()
-        except OSError as error:
-            self._tell_lost(step, error)
-        else:
-            self._saved_step = step
+        """Save without waiting until it is durable, where the run saves beside the loop; see `look`.
+
+        Where the run skips what comes due while a save is on its way, this step has no training checkpoint.
+        """
+        with self._run.checkpoints.skipping() as is_skipped:
+            if not is_skipped:
+                self._settle()
+            if self._saved_step == step:
+                return
+            try:
+                save()  # when skipped too: it may save a milestone besides
+            except OSError as error:
+                self._tell_lost(step, error)
+            else:
+                if not is_skipped:
+                    self._saved_step = step
 
     def look(self) -> None:
         """Hear of a save on its way that the disk refused; to be called every step, it costs nothing."""

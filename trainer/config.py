@@ -91,6 +91,9 @@ class TrainConfig(msgspec.Struct, Generic[OptionsT], frozen=True, kw_only=True, 
     async_save: bool = True
     """Write checkpoints beside the loop, which waits only while the state is copied in memory; the last of an attempt
     is waited for."""
+    when_busy: Literal["wait", "skip"] = "wait"
+    """What a checkpoint does that comes due while one is on its way: wait, or skip itself; the last of an attempt never
+    skips."""
     keep_training: Positive = 3
     """Newest training checkpoints kept; the best is kept beside them, and what the next rules name."""
     keep_every_epochs: Positive | None = None

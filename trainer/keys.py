@@ -29,9 +29,9 @@ GROUPS = {
     "Randomness and data": ("seed", "deterministic", "accept_new_data"),
     "Machine": ("device", "precision", "compile", "gradient_checkpointing", "workers", "threads"),
     "Checkpoints": (
-        "save_every_epochs", "save_every_steps", "async_save", "keep_training", "keep_every_epochs", "keep_every_steps",
-        "keep_spacing_minutes", "keep_best", "keep_milestones", "trash_days", "full_disk_patience_seconds",
-        "spill_dir",
+        "save_every_epochs", "save_every_steps", "async_save", "when_busy", "keep_training", "keep_every_epochs",
+        "keep_every_steps", "keep_spacing_minutes", "keep_best", "keep_milestones", "trash_days",
+        "full_disk_patience_seconds", "spill_dir",
     ),
     "Logs": ("log_every_steps", "tensorboard", "system_interval_seconds"),
 }  # fmt: skip

@@ -220,8 +220,8 @@ class Loop:
     # Saving
 
     def _save(self, metrics: dict[str, float] | None = None, *, must: bool = False) -> None:
-        """Commit a training checkpoint of this step, unless there is one already; see `Saving.training`."""
-        if self.progress.step == self._saved_step:
+        """Commit a training checkpoint of this step, unless there is one already or it is skipped; see `Saving`."""
+        if self.progress.step == self._saved_step or (not must and self._saving.skips(self.progress.step)):
             return
         self._read_values()
         flushed = self._events.flush() if self._events is not None else None
@@ -233,11 +233,15 @@ class Loop:
     # What others ask
 
     def _save_now(self) -> str | None:
+        self._settle()  # or it would be skipped
         self._save()
-        if not self._saving.settle():
-            self._saved_step = NOT_SAVED
+        self._settle()
         step = self.progress.step
         return f"step {step:,} is saved" if self._saved_step == step else None
+
+    def _settle(self) -> None:
+        if not self._saving.settle():
+            self._saved_step = NOT_SAVED
 
     def _steer(self, wanted: Mapping[str, Any]) -> str:
         return steer(self._parts, self._run, self.progress, wanted, self._save_now)

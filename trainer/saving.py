@@ -89,6 +89,13 @@ class Saving:
         self._pending = f"Checkpoint saved: training epoch {epoch}, step {progress.step:,}"
         return self.look()
 
+    def skips(self, step: int) -> bool:
+        """Whether a checkpoint that need not be waited for is skipped now, one being on its way; says so."""
+        is_skipped = self._run.checkpoints.is_skipping
+        if is_skipped:
+            self._console.say(f"Checkpoint skipped: step {step:,}, that of step {self._pending_step:,} is on its way")
+        return is_skipped
+
     def look(self) -> bool:
         """Say what became of the save on its way, if it is no longer; False if it was lost. Costs nothing else."""
         if self._pending is None or self._run.checkpoints.is_saving:

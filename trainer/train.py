@@ -234,7 +234,7 @@ def _create(options: TrainOptions, task: Task[Any], settled: Settled, data: Task
                 command=capture_command(list(options.argv)), steal=options.steal, parent=parent_of(settled.continues),
                 max_training_checkpoints=config.keep_training, max_milestones=config.keep_milestones,
                 policies=keeping_rules(config, choose_metric(task, config)), trash_limit=trash_limit(config),
-                async_save=config.async_save,
+                async_save=config.async_save, when_busy=config.when_busy,
                 spill=config.spill_dir,
                 say=lambda line: print(clean(line), file=sys.stderr),
             )  # fmt: skip
