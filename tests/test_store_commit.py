@@ -36,8 +36,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-LIKE_ANOTHER = {"save-compressed"}
-"""The calls to the disk are those of a save."""
+LIKE_ANOTHER = {"save-compressed", "milestone-async"}
+"""The calls to the disk are those of a save, or of one and a milestone linked to it."""
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ milestones: epoch 2, linked, and epoch 3 by val/loss, with bytes of its own and 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import msgspec
@@ -34,6 +37,7 @@ from ckptop.store.promote import promote_to_milestone, promote_to_production
 from ckptop.store.records import Actor, Attempt, Metric, RunRecord
 from ckptop.store.registry import read_registry, release_path
 from ckptop.store.retention import Policy
+from ckptop.store.saves import Saves
 from ckptop.store.trash import delete, list_trash, purge
 from ckptop.store.verify import verify_checkpoint
 from ckptop.store.views import RunView, read_run
@@ -220,6 +224,30 @@ def _save_large(root: Path, fs: FileSystem) -> None:
         _save_async(root, fs)
 
 
+def _milestone_async(root: Path, fs: FileSystem) -> None:
+    """Both made by the writer, which does not begin before the second is asked for; raises what is only told of it."""
+    manager, may_begin, alerts = manager_of(root, fs, keep=2, async_save=True), threading.Event(), list[str]()
+    manager._on_event = lambda event, _step, details: alerts.append(details["message"]) if event == "alert" else None
+    commit = Saves.training
+
+    def patient(*arguments: Any) -> Path:
+        assert may_begin.wait(30)
+        return commit(*arguments)
+
+    with patch.object(Saves, "training", patient):
+        training = save(manager, 7, 0.7)
+        milestone = manager.save_milestone_checkpoint(
+            tiny_model(7), 0.7, METRIC.name, 7, step=700, same_as=training
+        )  # fmt: skip
+        assert manager.is_saving
+        may_begin.set()
+        manager.wait()
+    assert milestone is not None
+    assert training.exists()
+    if alerts:
+        raise OSError(errno.EIO, alerts[0])
+
+
 OPERATIONS: dict[str, Operation] = {
     "save": Operation(
         lambda root, fs: save(manager_of(root, fs, keep=2), 7, 0.2), deletes=DELETABLE, adds="training/7"
@@ -227,6 +255,7 @@ OPERATIONS: dict[str, Operation] = {
     "save-compressed": Operation(lambda root, fs: save(manager_of(root, fs, compress=True), 7, 0.2), adds="training/7"),
     "save-async": Operation(_save_async, deletes=DELETABLE, adds="training/7"),
     "save-large": Operation(_save_large, deletes=DELETABLE, adds="training/7"),
+    "milestone-async": Operation(_milestone_async, deletes=DELETABLE, adds="milestone/7"),
     "milestone-linked": Operation(lambda root, fs: _milestone(root, fs, 500), adds="milestone/5"),
     "milestone-written": Operation(lambda root, fs: _milestone(root, fs, None), adds="milestone/5"),
     "retention": Operation(lambda root, fs: manager_of(root, fs).cleanup_old_checkpoints(keep=1), deletes=DELETABLE),
