@@ -94,7 +94,8 @@ def test_a_callback_saves_the_milestone_of_a_skipped_step(tmp_path: Path, writer
             model.weight.fill_(7.0)
         with hook.run.checkpoints.skipping() as is_skipped:
             assert is_skipped
-            writer.may_write.set()  # the decision holds, whatever becomes of the one on its way
+            writer.may_write.set()
+            hook.run.checkpoints._in_flight.join()  # the decision holds, whatever became of the one on its way
             hook.save_checkpoint(model, optimizer, None, 1, 2, {"val/loss": 0.4}, {})
 
     assert steps_of(tmp_path / "mine") == [1]
