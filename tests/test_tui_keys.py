@@ -26,11 +26,12 @@ from ckptop.tui.screens.promote import PromoteScreen
 from ckptop.tui.screens.prune import PruneScreen
 from ckptop.tui.screens.resume import ResumeScreen
 from ckptop.tui.screens.train import TrainScreen
+from ckptop.tui.screens.trash import TrashScreen
 from ckptop.tui.screens.why import Page, WhyScreen
 from ckptop.tui.widgets.checkpoint_table import CheckpointTable
 from ckptop.tui.widgets.cursor_list import CursorList
 from ckptop.tui.widgets.enlarged_plot import EnlargedPlot
-from ckptop.tui.widgets.form import Choice
+from ckptop.tui.widgets.form import Choice, Field
 from ckptop.tui.widgets.hardware import HardwarePane
 from ckptop.tui.widgets.plots import Plots
 from ckptop.tui.widgets.runs_list import RunsList
@@ -534,6 +535,41 @@ async def test_ctrl_z_suspends(dashboard: Dashboard, monkeypatch: pytest.MonkeyP
     await dashboard.press("ctrl+z")
 
     assert suspended
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [("question_mark", HelpScreen), ("T", TrainScreen), ("t", TrashScreen), ("D", PruneScreen), ("W", WhyScreen)],
+)
+async def test_over_a_dialog_ctrl_z_suspends_and_ctrl_c_quits(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch, key: str, kind: type[object]
+) -> None:
+    suspended = []
+    monkeypatch.setattr(CkptopApp, "action_suspend_process", lambda _: suspended.append(True))
+    await dashboard.press(key)
+    await dashboard.until(lambda: isinstance(dashboard.app.screen, kind), "the dialog")
+
+    await dashboard.press("ctrl+z")
+    assert suspended
+    assert isinstance(dashboard.app.screen, kind)
+    await dashboard.press("ctrl+c")
+    assert dashboard.app._exit
+
+
+async def test_in_a_text_field_ctrl_c_copies_what_somebody_selected_and_else_quits(dashboard: Dashboard) -> None:
+    await dashboard.press("D")
+    await dashboard.until(lambda: isinstance(dashboard.app.focused, Field), "a field")
+    field = dashboard.app.focused
+    assert isinstance(field, Field)
+    await dashboard.press("end", "7", "q", "shift+left")
+    await dashboard.press("ctrl+c")
+    assert dashboard.app.clipboard == field.value[-1]
+    assert not dashboard.app._exit
+
+    await dashboard.press("shift+tab", "tab")
+    assert field.selected_text  # by focus alone
+    await dashboard.press("ctrl+c")
+    assert dashboard.app._exit
 
 
 # Footer, hint and help.

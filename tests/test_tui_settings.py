@@ -82,6 +82,8 @@ def test_everything_can_be_set_at_once(tmp_path: Path) -> None:
         ('[keys]\nruns.resume = "F99x"', "line 2: 'F99x' is no key"),
         ('[keys.runs]\nresume = "j"', "line 2: 'j' is the key of move.down already"),
         ('[keys]\nruns.resume = "q"', "line 2: 'q' is the key of app.quit already"),
+        ('[keys]\napp.suspend = "Z"', "line 2: 'Z' is no key for app.suspend, which works in text fields too"),
+        ('[keys]\ntrash.leave = "ctrl+z"', "line 2: 'Ctrl-Z' is the key of app.suspend already"),
         ('[keys]\nruns.resume = "?"', "line 2: '?' is the key of main.help already"),
         ('[keys]\nlog.follow = "6"', "line 2: '6' is the key of main.log already"),
         ('[keys]\nruns.resume = "Z"\nruns.promote = "Z"', "is the key of runs."),

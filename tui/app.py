@@ -19,6 +19,7 @@ from rich.console import RenderableType
 from rich.segment import Segment
 from textual import on
 from textual._compositor import ChopsUpdate
+from textual.actions import SkipAction
 from textual.app import App
 from textual.binding import BindingType
 from textual.color import Color
@@ -85,9 +86,12 @@ class CkptopApp(App[None]):
     theme: Reactive[str] = Reactive(wanted_theme)
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding("q,ctrl+c", "quit", "app.quit", "Quit", "Quit; trainers go on"),
+        binding("q", "quit", "app.quit", "Quit", "Quit; trainers go on"),
+        binding("ctrl+c", "interrupt", "app.interrupt", "Quit", "Quit, from dialogs and forms too", everywhere=True),
         binding("colon,ctrl+p", "palette", "app.palette", "Palette", "Find a command by its name"),
-        binding("ctrl+z", "suspend_process", "app.suspend", "Suspend", "Back to the shell; fg returns"),
+        binding(
+            "ctrl+z", "suspend_process", "app.suspend", "Suspend", "Back to the shell; fg returns", everywhere=True
+        ),
     ]
 
     def __init__(
@@ -136,6 +140,14 @@ class CkptopApp(App[None]):
         if isinstance(main, MainScreen):
             main.remember_at_once()
         await super().action_quit()
+
+    async def action_interrupt(self) -> None:
+        """Quit, unless there is selected text, which the key copies."""
+        from ckptop.tui.widgets.form import has_chosen_text
+
+        if has_chosen_text(self.focused) or self.screen.get_selected_text():
+            raise SkipAction
+        await self.action_quit()
 
     @on(Driver.SignalResume)
     def repaint_all(self) -> None:

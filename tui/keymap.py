@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 
 from textual.app import App
@@ -21,6 +22,7 @@ from ckptop.tui.screens.main import MainScreen
 from ckptop.tui.settings import nearest
 
 _NAMED_KEYS = {key.value for key in Keys} | {"space", "enter", "escape", "tab", "backspace", "delete"}
+_IS_NEVER_TYPED = re.compile(r"(ctrl|alt)\+.+|f\d+")
 
 
 def owners() -> list[type[DOMNode]]:
@@ -57,10 +59,13 @@ def what_is_wrong(keys: Mapping[str, str]) -> tuple[str, str] | None:
     """
     every = owners()
     ids = {name for owner in every for name in bindings_of(owner)}
+    everywhere = _everywhere(every)
     for name, wanted in keys.items():
         if name not in ids:
             return name, f"{name!r} is no binding{nearest(name, ids)}"
         for key in wanted.split(","):
+            if name in everywhere and not _IS_NEVER_TYPED.fullmatch(key):
+                return name, f"{key!r} is no key for {name}, which works in text fields too; ctrl+ or a function key is"
             if len(key) > 1 and key.rpartition("+")[2] not in _NAMED_KEYS and len(key.rpartition("+")[2]) > 1:
                 return name, f"{key!r} is no key{nearest(key, _NAMED_KEYS)}"
     for chain in _chains(every):
@@ -71,18 +76,26 @@ def what_is_wrong(keys: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _chains(every: list[type[DOMNode]]) -> Iterator[dict[str, Binding]]:
-    """What hears a key together: a widget with the screen it stands on and the app; a dialog by itself."""
-    apps = [bindings_of(owner) for owner in every if issubclass(owner, App)]
-    around = {name: item for found in apps for name, item in found.items()}
+    """What hears a key together: a widget with its screen and the app; a dialog with what works everywhere."""
+    around, everywhere = _of_apps(every), _everywhere(every)
     main = bindings_of(MainScreen)
     for owner in every:
         own = bindings_of(owner)
         if issubclass(owner, ModalScreen):
-            yield own
+            yield {**everywhere, **own}
         elif issubclass(owner, Screen):
             yield {**around, **own}
         elif own:
             yield {**around, **main, **own}
+
+
+def _of_apps(every: list[type[DOMNode]]) -> dict[str, Binding]:
+    apps = [bindings_of(owner) for owner in every if issubclass(owner, App)]
+    return {name: item for found in apps for name, item in found.items()}
+
+
+def _everywhere(every: list[type[DOMNode]]) -> dict[str, Binding]:
+    return {name: item for name, item in _of_apps(every).items() if item.priority}
 
 
 def _clash(chain: Mapping[str, Binding], keys: Mapping[str, str]) -> tuple[str, str] | None:

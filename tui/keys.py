@@ -76,6 +76,7 @@ def binding(
     *,
     show: bool = False,
     shown_as: str | None = None,
+    everywhere: bool = False,
 ) -> Binding:
     """A binding with everything that footer and help need.
 
@@ -87,8 +88,11 @@ def binding(
         tooltip: One sentence for the help.
         show: Whether it has a place in the footer.
         shown_as: How the footer writes the key, where it stands for a neighbour too.
+        everywhere: Whether it works over dialogs and in text fields too, before any of their keys; only for the app.
     """
-    return Binding(keys, action, description, show=show, id=name, tooltip=tooltip, key_display=shown_as)
+    return Binding(
+        keys, action, description, show=show, id=name, tooltip=tooltip, key_display=shown_as, priority=everywhere
+    )
 
 
 class Shown(NamedTuple):

@@ -14,7 +14,9 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
+from textual.widgets.input import Selection
 
 from ckptop.host.units import cell_width
 from ckptop.tui.keys import binding
@@ -58,10 +60,34 @@ class Word(Text):
 class Field(Input):
     """A field of a few cells on a row."""
 
+    _offered: Selection | None = None
+    """What focus selected by itself, so that typing replaces it; None once somebody has moved in the field."""
+
     def __init__(self, value: str, *, width: int, id: str, placeholder: str = "", type: str = "text") -> None:  # noqa: A002  Textual's names
         super().__init__(value, compact=True, id=id, placeholder=placeholder, type=type)  # type: ignore[arg-type]  # one of Textual's three words
         self.styles.width = width
         self.cursor_blink = False
+
+    def on_focus(self) -> None:
+        """Textual selects everything next."""
+        self._offered = Selection(0, len(self.value))
+
+    def watch_selection(self, selection: Selection) -> None:
+        """Another one is somebody's own."""
+        if selection != self._offered:
+            self._offered = None
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether nobody but focus has selected anything."""
+        return self._offered is not None
+
+
+def has_chosen_text(widget: Widget | None) -> bool:
+    """Whether somebody selected text in this field."""
+    if not isinstance(widget, Input) or not widget.selected_text:
+        return False
+    return not (isinstance(widget, Field) and widget.is_offered)
 
 
 class Row(Horizontal):
