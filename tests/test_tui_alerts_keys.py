@@ -143,6 +143,27 @@ async def test_d_dismisses_and_u_brings_back(dashboard: Dashboard) -> None:
     assert dashboard.toasts[-1] == "Nothing to undo."
 
 
+async def test_s_sorts_the_alerts_and_S_turns_them_around(dashboard: Dashboard) -> None:  # noqa: N802  the key
+    def runs() -> list[str]:
+        return [row.run for row in pane(dashboard).items]
+
+    await open_alerts(dashboard)
+    newest = runs()
+    assert newest == ["well", "ill"]
+    await dashboard.press("s")
+    assert runs() == ["ill", "well"]
+    assert "by run" in dashboard.text("#alerts")
+    await dashboard.press("S")
+    assert runs() == ["well", "ill"]
+    assert "by run, reversed" in dashboard.text("#alerts")
+    await dashboard.press("s")
+    assert [row.kind for row in pane(dashboard).items] == ["crash", "degraded"]
+
+    await dashboard.press("s")
+    assert runs() == newest
+    assert "first" not in dashboard.text("#alerts")
+
+
 async def test_marked_alerts_are_dismissed_together(dashboard: Dashboard) -> None:
     await open_alerts(dashboard)
     await dashboard.press("g", "space", "space")

@@ -256,6 +256,25 @@ async def test_X_asks_and_starts_on_keep_and_nothing_comes_back(dashboard: Dashb
     assert read_run(store / "mine").trash_count == 0
 
 
+async def test_s_sorts_the_trash_and_S_turns_it_around(dashboard: Dashboard) -> None:  # noqa: N802  the key
+    await delete_three(dashboard)
+    trash = await open_trash(dashboard, "t")
+    newest = [item.key for item in trash.items]
+
+    await dashboard.press("S")
+    assert [item.key for item in trash.items] == newest[::-1]
+    assert "newest first, reversed" in dashboard.text("#trash")
+    await dashboard.press("s", "s", "s", "s")
+    steps = [item.step or 0 for item in trash.items]
+    assert steps == sorted(steps, reverse=True)
+    assert len(set(steps)) > 1
+    assert "by step" in dashboard.text("#trash")
+    await dashboard.press("S")
+    assert [item.step or 0 for item in trash.items] == steps[::-1]
+    await dashboard.press("s", "s")
+    assert [item.key for item in trash.items] == newest
+
+
 async def test_a_run_is_deleted_listed_filtered_and_restored(dashboard: Dashboard, store: Path) -> None:
     await dashboard.press("j", "d")
     await dashboard.until(lambda: isinstance(dashboard.app.screen, Confirm), "the question")

@@ -84,7 +84,7 @@ async def test_who_holds_memory_of_a_gpu_and_cannot_be_seen_is_told_by_its_pid(t
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_columns_of_processes_fit(busy: Hardware, width: int) -> None:
-    _, heading, *rows = process_lines(busy, (), 0, width, time.time())
+    _, heading, *rows = process_lines(busy, (), (0, False), width, time.time())
 
     assert heading.spans[0].text.endswith("since")
     assert cell_width(heading.spans[0].text) <= width
@@ -105,7 +105,13 @@ async def test_s_sorts_the_processes(dashboard: Dashboard) -> None:
     assert "by CPU" in dashboard.text("#hardware")
     assert place(dashboard, "jupyter") > place(dashboard, f" {MINE}  mine")
 
+    await dashboard.press("S")
+    assert "by CPU, reversed" in lines(dashboard)[0]
+    assert place(dashboard, "jupyter") < place(dashboard, f" {MINE}  mine")
+
     await dashboard.press("s")
+    assert "by memory" in dashboard.text("#hardware")
+    assert "reversed" not in dashboard.text("#hardware")
     assert place(dashboard, "jupyter") < place(dashboard, f" {MINE}  mine")
 
 

@@ -1,15 +1,21 @@
-"""The orders of both lists, and which run stands under which; the reader needs the first run too."""
+"""The orders of the lists, and which run stands under which; the reader needs the first run too."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptop.tui.model import STATE_ORDER, CheckpointRow, CheckpointTableModel, RunRow
 
+if TYPE_CHECKING:
+    from ckptop.tui.alert_rows import AlertRow
+    from ckptop.tui.trash_items import TrashItem
+
 SORTS = ("newest first", "by name", "by state", "by progress", "by best", "by size")
 CHECKPOINT_SORTS = ("newest first", "by step", "by tier", "by metric", "by size")
+ALERT_SORTS = ("newest first", "by run", "by kind")
+TRASH_SORTS = ("newest first", "by run", "by tier", "by kind", "by step", "by size")
 
 _PLACE_OF_STATE = {state: place for place, state in enumerate(STATE_ORDER)}
 
@@ -137,3 +143,14 @@ def checkpoint_order(model: CheckpointTableModel, sort: int) -> Callable[[Checkp
         lambda row: (-row.size_bytes, place[row.key]),
     )
     return keys[sort]
+
+
+def alert_key(row: AlertRow, sort: int) -> str:
+    """What an alert is sorted by in the column of `ALERT_SORTS`; the first is the order of the store."""
+    return ("", row.label, row.kind)[sort]
+
+
+def trash_key(item: TrashItem, sort: int) -> str | float:
+    """What an item of the trash is sorted by in the column of `TRASH_SORTS`; a whole run has no step and comes last."""
+    step = -float(item.step) if item.step is not None else math.inf
+    return ("", item.run, item.what, item.kind, step, -float(item.size_bytes))[sort]

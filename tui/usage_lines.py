@@ -20,13 +20,15 @@ BAR_WIDTH = 16
 COUNT_WIDTH = 16
 
 
-def process_lines(hardware: Hardware, runs: Sequence[RunRow], sort: int, width: int, now: float) -> list[Line]:
+def process_lines(
+    hardware: Hardware, runs: Sequence[RunRow], order: tuple[int, bool], width: int, now: float
+) -> list[Line]:
     """A heading and a line a process.
 
     Args:
         hardware: This machine.
         runs: To name the processes after.
-        sort: The column of `PROCESS_SORTS`.
+        order: The column of `PROCESS_SORTS`, and whether it is turned around.
         width: Cells.
         now: Seconds since the epoch.
     """
@@ -39,7 +41,8 @@ def process_lines(hardware: Hardware, runs: Sequence[RunRow], sort: int, width: 
     )
     heading = f"{'pid':>{PID_WIDTH}}  {pad('process', name)}{'user':<{USER_WIDTH}}{'CPU':>{CPU_WIDTH}}"
     heading += f"{'memory':>{BYTES_WIDTH}}{'GPU memory':>{GPU_WIDTH}}{'since':>{AGE_WIDTH}}"
-    lines = [Line(), Line((Span(heading, "muted"), Span(f"   by {PROCESS_SORTS[sort]}", "muted")))]
+    sort, is_reversed = order
+    lines = [Line(), Line((Span(heading, "muted"),))]
     seen = {sample.pid for sample in hardware.processes}
     unseen = [pid for pid in sorted(held) if pid not in seen]
     if not hardware.processes and not unseen:
@@ -51,7 +54,7 @@ def process_lines(hardware: Hardware, runs: Sequence[RunRow], sort: int, width: 
         lambda process: -process.memory_bytes,
         lambda process: process.pid,
     )
-    for sample in sorted(hardware.processes, key=orders[sort]):
+    for sample in sorted(hardware.processes, key=orders[sort], reverse=is_reversed):
         run = named.get(sample.pid)
         on_gpu = format_bytes(held[sample.pid]) if sample.pid in held else "—"
         shown = pad(shorten_middle(run or sample.name, name - 1), name)

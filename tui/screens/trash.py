@@ -14,13 +14,14 @@ from textual.screen import ModalScreen
 from ckptop.host.terminal import clean
 from ckptop.host.units import format_age, format_bytes, format_count, shorten_middle
 from ckptop.tui.front import Front, counted
-from ckptop.tui.keys import COPY, Shown, binding, marking
+from ckptop.tui.keys import COPY, SORTING, Shown, binding, marking
+from ckptop.tui.sorting import TRASH_SORTS, trash_key
 from ckptop.tui.text import Line, Span, pad, pad_left
 from ckptop.tui.theme import GLYPHS
 from ckptop.tui.trash_items import TrashItem, purge_items, read_trash, restore_items, why_not_restored
 from ckptop.tui.widgets.filter_prompt import FilterPrompt
 from ckptop.tui.widgets.footer import Footer
-from ckptop.tui.widgets.marked_list import MarkedList
+from ckptop.tui.widgets.marked_list import SortedList
 from ckptop.tui.widgets.pane_rule import figure, rule_line
 
 WHAT_WIDTH, KIND_WIDTH, EPOCH_WIDTH, STEP_WIDTH, SIZE_WIDTH, AGE_WIDTH = 10, 10, 7, 11, 10, 8
@@ -29,15 +30,18 @@ NUMBERS_FROM = 66
 """Cells from which epoch and step have columns."""
 
 
-class TrashList(MarkedList[TrashItem]):
+class TrashList(SortedList[TrashItem]):
     """What is in the trash."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("R", "screen.restore", "trash.restore", "Restore", "Take the marked ones, or this, back", show=True),
         binding("X", "screen.empty", "trash.empty", "Empty", "Remove the marked ones, or all, for good", show=True),
         *marking(show=True),
+        *SORTING,
         COPY,
     ]
+
+    SORTS = TRASH_SORTS
 
     query_text: reactive[str] = reactive("", repaint=False)
     filter_hint: ClassVar[str] = "run, tier, kind or step"
@@ -58,15 +62,21 @@ class TrashList(MarkedList[TrashItem]):
         """Show these items, or why there are none."""
         self._all, self._said = items, problem or "The trash is empty."
         self.keep_marks({item.key for item in items})
-        self._relist()
+        self.relist()
 
     def watch_query_text(self) -> None:
         """List what matches."""
-        self._relist()
+        self.relist()
 
-    def _relist(self) -> None:
+    def sort_key(self, item: TrashItem, sort: int) -> str | float:
+        """By a column."""
+        return trash_key(item, sort)
+
+    def relist(self) -> None:
+        """List what matches, in order."""
         words = self.query_text.casefold().split()
-        self.set_items([item for item in self._all if all(word in item.words for word in words)])
+        matching = [item for item in self._all if all(word in item.words for word in words)]
+        self.set_items(self.in_order(matching))
 
     @property
     def selection(self) -> list[TrashItem]:
@@ -95,6 +105,7 @@ class TrashList(MarkedList[TrashItem]):
             if self.marked:
                 figures.append(figure(f"{len(self.marked):,} marked", "accent"))
             figures.append(figure(format_bytes(sum(item.size_bytes for item in self._all))))
+        figures += self.order_figures()
         return rule_line(width, self._title, figures, focused=self.has_focus)
 
     def heading(self, width: int) -> Line | None:

@@ -12,12 +12,13 @@ from textual.reactive import reactive
 from ckptop.host.units import cell_width, format_count, shorten_middle, shorten_right
 from ckptop.tui.alert_rows import AlertRow
 from ckptop.tui.event_rows import moment
-from ckptop.tui.keys import COPY, Shown, binding, marking
+from ckptop.tui.keys import COPY, SORTING, Shown, binding, marking
 from ckptop.tui.messages import CauseOpened
 from ckptop.tui.model import Snapshot
+from ckptop.tui.sorting import ALERT_SORTS, alert_key
 from ckptop.tui.text import Line, Span, pad
 from ckptop.tui.theme import GLYPHS
-from ckptop.tui.widgets.marked_list import MarkedList
+from ckptop.tui.widgets.marked_list import SortedList
 from ckptop.tui.widgets.pane_rule import Figure, figure, rule_line
 
 MOMENT_WIDTH = 11
@@ -25,7 +26,7 @@ LEAST_NAME, MOST_NAME = 8, 28
 """Cells of a run's name."""
 
 
-class AlertsPane(MarkedList[AlertRow]):
+class AlertsPane(SortedList[AlertRow]):
     """Screen 8."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,8 +34,11 @@ class AlertsPane(MarkedList[AlertRow]):
         binding("r", "resume", "alerts.resume", "Resume from best", "Take its run back to the best", show=True),
         binding("d", "dismiss", "alerts.dismiss", "Dismiss", "Take the marked ones, or this, off the list", show=True),
         *marking(show=False),
+        *SORTING,
         COPY,
     ]
+
+    SORTS = ALERT_SORTS
 
     is_open: reactive[bool] = reactive(False, repaint=False)
     """Whether it is on screen."""
@@ -77,7 +81,7 @@ class AlertsPane(MarkedList[AlertRow]):
             keys: set[Hashable] = {row.key for row in rows or ()}
             self._bright &= keys
             self.keep_marks(keys)
-            self._relist()
+            self.relist()
             self._look()
 
     def watch_is_open(self) -> None:
@@ -95,18 +99,23 @@ class AlertsPane(MarkedList[AlertRow]):
     def go_to(self, key: str) -> None:
         """Put the cursor on the alert of `key`, now or once the list is there."""
         self._wanted, self.query_text = key, ""
-        self._relist()
+        self.relist()
 
     def watch_query_text(self) -> None:
         """List what matches."""
-        self._relist()
+        self.relist()
 
-    def _relist(self) -> None:
+    def sort_key(self, item: AlertRow, sort: int) -> str:
+        """By run or by kind."""
+        return alert_key(item, sort)
+
+    def relist(self) -> None:
+        """List what matches, in order; then go where it is wanted."""
         needle = self.query_text.casefold()
         rows = self._rows or ()
         matching = [row for row in rows if needle in f"{row.label} {row.kind} {row.message}".casefold()]
         self._longest = max((cell_width(row.label) for row in matching), default=0)
-        self.set_items(matching if needle else rows)
+        self.set_items(self.in_order(matching if needle else rows))
         if self._wanted is not None and self.move_to_key(self._wanted):
             self._wanted = None
 
@@ -132,6 +141,7 @@ class AlertsPane(MarkedList[AlertRow]):
             figures.append(figure(f"{new:,} of {count} new", "warning") if new else figure(count))
         if self.hidden_below:
             figures.append(figure(f"{self.hidden_below:,} more below"))
+        figures += self.order_figures()
         return rule_line(width, "Alerts", figures, digit="8", focused=self.has_focus)
 
     def empty_text(self) -> str:

@@ -33,6 +33,7 @@ class HardwarePane(Lines, can_focus=True):
             "t", "screen.trash", "hardware.trash", "Trash", "What was deleted, in the store; X empties it", show=True
         ),
         binding("s", "sort", "hardware.sort", "Sort", "Sort the processes by the next column", show=True),
+        binding("S", "reverse", "hardware.reverse", "Reverse", "Reverse the order of the processes"),
         binding("j,down", "scroll_by(1)", "hardware.down", "Down", "Scroll down, in full size"),
         binding("k,up", "scroll_by(-1)", "hardware.up", "Up", "Scroll up"),
         binding("pagedown,ctrl+d", "scroll_by(10)", "hardware.page-down", "Page down", "Scroll down by ten"),
@@ -52,7 +53,7 @@ class HardwarePane(Lines, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
         self._top = 0
-        self._sort = 0
+        self._sort, self._reversed = 0, False
 
     def watch_snapshot(self) -> None:
         """Show the new sample."""
@@ -115,7 +116,8 @@ class HardwarePane(Lines, can_focus=True):
     def _figures(self) -> Sequence[Figure]:
         elsewhere, snapshot = self._elsewhere, self.snapshot
         if elsewhere is None or snapshot is None:
-            return [figure("this machine")]
+            order = f"by {PROCESS_SORTS[self._sort]}" + (", reversed" if self._reversed else "")
+            return [figure("this machine"), *([figure(order)] if self.is_full else [])]
         seconds = snapshot.now - elsewhere.time
         age = format_age(max(0.0, seconds), live=False, now=snapshot.now)
         return [
@@ -125,7 +127,8 @@ class HardwarePane(Lines, can_focus=True):
 
     def _usage(self, hardware: Hardware, snapshot: Snapshot, width: int) -> list[Line]:
         here = self._elsewhere is None
-        processes = process_lines(hardware, snapshot.runs, self._sort, width, snapshot.now) if here else []
+        order = self._sort, self._reversed
+        processes = process_lines(hardware, snapshot.runs, order, width, snapshot.now) if here else []
         return [*processes, *disk_lines(snapshot, width)]
 
     def action_open(self) -> None:
@@ -134,7 +137,12 @@ class HardwarePane(Lines, can_focus=True):
 
     def action_sort(self) -> None:
         """Sort the processes by the next column."""
-        self._sort = (self._sort + 1) % len(PROCESS_SORTS)
+        self._sort, self._reversed = (self._sort + 1) % len(PROCESS_SORTS), False
+        self.repaint()
+
+    def action_reverse(self) -> None:
+        """Turn their order around."""
+        self._reversed = not self._reversed
         self.repaint()
 
     def action_scroll_by(self, rows: int) -> None:

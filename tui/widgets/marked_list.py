@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TypeVar
+from collections.abc import Hashable, Sequence
+from typing import ClassVar, TypeVar
 
 from ckptop.tui.widgets.cursor_list import CursorList
+from ckptop.tui.widgets.pane_rule import Figure, figure
 
 T = TypeVar("T")
 
@@ -67,3 +68,43 @@ class MarkedList(CursorList[T]):
         here = self._cursor
         ahead = [index for index in indices if (index > here if direction > 0 else index < here)]
         self.move_to((ahead or indices)[0 if direction > 0 else -1])
+
+
+class SortedList(MarkedList[T]):
+    """A marked list of several orders, of which none is remembered; subclasses bind `s` and `S`."""
+
+    SORTS: ClassVar[Sequence[str]]
+    """Names of the orders; in the first one items come as they are."""
+
+    _sort = 0
+    _reversed = False
+
+    def sort_key(self, item: T, sort: int) -> str | float:
+        """What an item is sorted by in the order of that place; never asked for the first."""
+        raise NotImplementedError
+
+    def relist(self) -> None:
+        """Show the items anew, in order."""
+        raise NotImplementedError
+
+    def in_order(self, items: Sequence[T]) -> Sequence[T]:
+        """The items as they are to be listed; equals keep the order they come in."""
+        sort = self._sort
+        ordered = sorted(items, key=lambda item: self.sort_key(item, sort)) if sort else items
+        return ordered[::-1] if self._reversed else ordered
+
+    def order_figures(self) -> list[Figure]:
+        """The order for the rule; the first one goes without saying."""
+        if not self._sort and not self._reversed:
+            return []
+        return [figure(self.SORTS[self._sort] + (", reversed" if self._reversed else ""))]
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort, self._reversed = (self._sort + 1) % len(self.SORTS), False
+        self.relist()
+
+    def action_reverse(self) -> None:
+        """Turn the order around."""
+        self._reversed = not self._reversed
+        self.relist()
