@@ -196,7 +196,7 @@ async def test_flipped_bytes_are_found_and_marked_bad(dashboard: Dashboard, stor
     await dashboard.until(lambda: len(dashboard.toasts) == 2, "the verdict")
 
     assert dashboard.toasts[0] == "Verified 9: 8 good, 1 damaged."
-    assert dashboard.toasts[1] == "Checkpoint 288: bytes differ from its manifest. d deletes."
+    assert dashboard.toasts[1] == "Checkpoint 288: bytes differ from its manifest. Resume skips it. d deletes."
     await dashboard.until(lambda: "! bad" in dashboard.text("#checkpoints"), "the mark")
 
 

@@ -106,7 +106,8 @@ class Verifying:
             return
         self._front.say(f"{done}: {len(verdicts) - len(bad):,} good, {len(bad):,} damaged.", "error")
         row, problem = bad[0]
-        self._front.say(f"Checkpoint {format_count(row.step)}: {short_problem(problem, row.info)}. d deletes.", "error")
+        what = f"Checkpoint {format_count(row.step)}: {short_problem(problem, row.info)}"
+        self._front.say(f"{what}. Resume skips it. d deletes.", "error")
 
 
 def _problem(verdict: Verdict | None) -> str | None:
