@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dashboard import Dashboard, open_dashboard
 from store_fixture import DEFAULT_RUNS, RunPlan, build_store
+from textual.widgets._toast import Toast
 
 from ckptop.store.layout import CheckpointPaths, StorePaths
 from ckptop.store.records import Actor
@@ -478,6 +479,19 @@ async def test_on_a_read_only_store_every_action_says_why_it_is_off(
     assert dashboard.toasts == [f"{store} is read-only: looking works, actions are off."]
     assert "read-only" in dashboard.text("#header")
     assert isinstance(dashboard.app.screen, MainScreen)
+
+
+async def test_a_toast_on_screen_is_not_shown_once_more(dashboard: Dashboard) -> None:
+    await dashboard.press(*["u"] * 5)
+    assert len(dashboard.toasts) == 1
+    refusal = dashboard.toasts[0]
+    await dashboard.until(lambda: len(dashboard.app.screen.query(Toast)) == 1, "its toast")
+
+    await dashboard.press("y")
+    assert len(dashboard.toasts) == 2
+    dashboard.app.clear_notifications()
+    await dashboard.press("u")
+    assert dashboard.toasts == [refusal]
 
 
 async def test_on_a_read_only_store_training_is_greyed(

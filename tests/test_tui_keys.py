@@ -496,8 +496,8 @@ async def test_nothing_is_done_to_the_run_that_the_cursor_has_left(
         await dashboard.press(key)
 
         assert isinstance(dashboard.app.screen, MainScreen), key
-        assert dashboard.toasts[-1] == "cnn-lr3e-4 is still being read; press it again."
-    assert len(dashboard.toasts) == 6
+        assert dashboard.toasts == ["cnn-lr3e-4 is still being read; press it again."]
+        dashboard.app.clear_notifications()
 
 
 async def test_r_in_the_table_means_the_checkpoint_at_the_cursor(dashboard: Dashboard) -> None:

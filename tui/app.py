@@ -25,6 +25,7 @@ from textual.binding import BindingType
 from textual.color import Color
 from textual.driver import Driver
 from textual.filter import LineFilter
+from textual.notifications import Notify
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES, Theme
@@ -153,6 +154,13 @@ class CkptopApp(App[None]):
     def repaint_all(self) -> None:
         """Back from the shell: the terminal's other screen is empty, and Textual writes only what has changed."""
         self.refresh(layout=True)
+
+    def on_notify(self, event: Notify) -> None:
+        """Show a toast, unless the same is on screen: a key pressed five times has one answer."""
+        new = event.notification
+        same = (new.title, new.message, new.severity)
+        if any((shown.title, shown.message, shown.severity) == same for shown in self._notifications):
+            event.prevent_default()  # Textual would pile them up
 
     def action_palette(self) -> None:
         """Find a command by its name, and do it."""

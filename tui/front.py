@@ -31,7 +31,7 @@ class Front:
         self.reader = reader
 
     def say(self, message: str, severity: str = "information") -> None:
-        """Show a toast; one at a time says more than a pile."""
+        """Show a toast; the app shows the same one once at a time."""
         self._screen.notify(clean(message), severity=severity, timeout=TOAST_SECONDS, markup=False)  # type: ignore[arg-type]  # one of Textual's three words
 
     @property
