@@ -29,7 +29,7 @@ SAID = "loss is NaN since step 745, and this sentence goes on for much longer th
 
 def curves_of(steps: int = 100, *, dropped: int = 0) -> Curves:
     """A loss over steps of 2 s and 10 to an epoch; the first `dropped` lines are of an abandoned attempt."""
-    step = np.concatenate([np.arange(1, dropped + 1), np.arange(1, steps + 1)])
+    step = np.concatenate([np.arange(1.0, dropped + 1), np.arange(1.0, steps + 1)])
     columns = Columns(
         step=step,
         epoch=((step - 1) // 10 + 1).astype(np.int32),

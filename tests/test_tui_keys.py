@@ -599,7 +599,7 @@ async def test_the_footer_names_the_keys_of_the_pane_in_focus(dashboard: Dashboa
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
-        (["4"], " Enter Processes  x Control  s Sort  z Full size  Esc Back"),
+        (["4"], " Enter Processes  x Control  t Trash  s Sort  z Full size  Esc Back"),
         (["3", "space"], " d Delete 1  P Pin  V Verify  c Compare  Esc Unmark"),
     ],
 )
