@@ -49,9 +49,10 @@ class Held:
 def held() -> Held:
     """What this process holds now, beside caches that have a bound: those still fill up, so they are emptied first."""
     for found in gc.get_objects():
-        if isinstance(found, FIFOCache | LRUCache):
+        kind = type(found)  # `isinstance` asks lazy modules for their class, and they answer with warnings
+        if issubclass(kind, FIFOCache | LRUCache):
             found.clear()
-        elif isinstance(found, functools._lru_cache_wrapper):
+        elif issubclass(kind, functools._lru_cache_wrapper):
             found.cache_clear()
     gc.collect()
     return Held(
