@@ -38,7 +38,9 @@ class TerminalProgram:
         """Every byte that came."""
         self._descriptor, child = os.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        whole_env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        # The size is said twice: once, on a busy machine, a program took the usual 80x24 for it, and nobody knows why.
+        size = {"COLUMNS": str(columns), "LINES": str(rows)}
+        whole_env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **size, **(env or {})}
         self.process = subprocess.Popen(
             argv, stdin=child, stdout=child, stderr=child, cwd=cwd, env=whole_env, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # single-threaded here
