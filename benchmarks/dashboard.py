@@ -57,6 +57,7 @@ def main() -> None:
 @contextmanager
 def dashboard(folder: Path, store: Path, *, rows: int = 40) -> Iterator[Terminal]:
     # A state of its own: one that remembers where it was left would start elsewhere the second time.
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as state:
         env = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": state}
         with Terminal([CKPTOP, str(store)], env=env, rows=rows) as terminal:
