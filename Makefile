@@ -15,7 +15,7 @@ LINKS := $(VENV)/.links-$(shell { cat pyproject.toml; find $(PACKAGES) -name '*.
 
 help:
 	@echo 'make demo       train two real models and watch them'
-	@echo 'make test       the test suite (under 10 minutes on two cores)'
+	@echo 'make test       the test suite (11 minutes on two cores)'
 	@echo 'make test-slow  the long fault and soak suites too'
 	@echo 'make check      format, lint, types, import contracts, tests: what CI runs'
 	@echo 'make format     rewrite the code in house format'
