@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,18 +107,6 @@ def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
     if to_right:
         return [" " * (most - width) + cell for cell, width in zip(cells, widths, strict=True)]
     return [cell + " " * (most - width) for cell, width in zip(cells, widths, strict=True)]
-
-
-@contextmanager
-def nothing_collected() -> Iterator[None]:
-    """Within the block no garbage is looked for: what is read there is kept, and looking it through takes a tenth."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def is_terminal() -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from ckptop.cli.common import json_option, nothing_collected, print_json, print_table, store_or_run
+from ckptop.cli.common import json_option, print_json, print_table, store_or_run
+from ckptop.cli.garbage import nothing_collected
 from ckptop.host.units import (
     format_age,
     format_bytes,

@@ -398,7 +398,7 @@ class CheckpointManager:
                 git_commit()  # known from then on
 
             self._in_flight.start(make_ready)
-            self._copied = None
+            self._copied = None  # no save is on its way; see `is_skipping`
 
     def save_production_checkpoint(
         self,

@@ -204,12 +204,9 @@ def _protected(newest_first: Sequence[CheckpointInfo], policies: Sequence[Policy
         if best is not None:
             yield best, f"best {protection.metric.name}"
     yield from _best_made_for(newest_first)
-    names_some = protection.just_saved is not None or bool(protection.started_from)
     for info in newest_first:
-        mark = info.manifest
-        if names_some or mark is None or mark.pinned is not None or mark.promoted is not None or mark.forks:
-            for reason in _protected_by_itself(info, protection):  # of few, so that most cost no call
-                yield info, reason
+        for reason in _protected_by_itself(info, protection):
+            yield info, reason
         if info.tier not in tiers:
             yield info, f"{info.tier}s are kept" if info.tier == "milestone" else f"{info.tier} is kept"
 
