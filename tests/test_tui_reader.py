@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dashboard import open_dashboard
@@ -72,6 +73,28 @@ def test_a_stopped_reader_returns_at_once(store: Path) -> None:
 
     assert not thread.is_alive()
     assert [run.name for run in posted[0].runs] == ["mine"]
+
+
+@pytest.mark.parametrize(("is_changed", "until"), [(True, 0.9), (False, 0.5)])
+def test_a_tick_waits_for_the_look_that_changes_ask_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool, until: float
+) -> None:
+    """Two looks within half a second would write the screen twice."""
+    reader, now = StoreReader(store, watch=False), 0.0
+    reader._take()
+    if is_changed:
+        reader.wake(["mine"])
+
+    def wait(seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return False
+
+    monkeypatch.setattr("ckptop.tui.reader.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(reader._condition, "wait", wait)
+    reader._wait(0.9, 0.5)
+
+    assert now == until
 
 
 def test_a_newer_snapshot_replaces_an_older_one_but_no_failure() -> None:
