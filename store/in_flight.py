@@ -89,5 +89,5 @@ def _yield_to_the_loop() -> None:
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)
     with contextlib.suppress(OSError, AttributeError):
-        # Woken by the disk a hundred times a save, a batch thread waits for its turn: the loop lost half as much.
+        # Woken by the disk a hundred times a save, a batch thread waits for its turn.
         os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
